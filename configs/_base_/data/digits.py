@@ -1,0 +1,2 @@
+data = dict(type="Digits")
+augment = [dict(type="PadCrop", padding=1)]

@@ -1,0 +1,2 @@
+data = dict(type="ImageNet")
+augment = [dict(type="RandomResizedCrop"), dict(type="Flip")]

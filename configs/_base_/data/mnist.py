@@ -1,0 +1,2 @@
+data = dict(type="MNIST")
+augment = [dict(type="PadCrop", padding=2)]

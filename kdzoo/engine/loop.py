@@ -1,0 +1,322 @@
+"""The training loop: steps, epochs, evaluation, checkpoints."""
+
+import copy
+import os
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType
+from torch import Tensor
+from tqdm import tqdm
+
+from kdzoo.data import Batch
+from kdzoo.engine import checkpoint, folder
+from kdzoo.engine.evaluate import confusion_matrix, gather_rows, predict, score, write_evaluation
+from kdzoo.engine.interrupt import Interrupt, Interrupted
+from kdzoo.engine.meters import Means, Meters, NonFiniteLoss
+from kdzoo.engine.setup import Training
+from kdzoo.models import save_weights
+
+
+@dataclass
+class Progress:
+    """Where a run is; what a checkpoint holds beside weights and optimizer."""
+
+    epoch: int = 0  # epochs finished
+    step: int = 0  # steps done of the epoch under way
+    seconds: float = 0.0  # spent so far, over all sittings
+    epoch_seconds: float = 0.0  # of the epoch under way
+    images: int = 0  # trained on so far
+    last: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] | None = None
+
+
+def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
+    """Train to the end (or until asked to stop), writing into the run's folder as it goes."""
+    progress, meters = Progress(), Meters(training.names, training.accelerator.device)
+    if resume:
+        _resume(training, path, progress, meters)
+    with Interrupt() as interrupt, _Bar(training, progress, label) as bar, _writer(training, path, progress) as writer:
+        saved = time.monotonic()
+        while progress.epoch < training.experiment.epochs:
+            saved = _epoch(training, path, progress, meters, interrupt, bar, saved)
+            _finish_epoch(training, path, progress, meters, bar, writer)
+            meters = Meters(training.names, training.accelerator.device)
+            over = progress.epoch == training.experiment.epochs
+            if over or time.monotonic() - saved >= training.settings.checkpoint_seconds:
+                save(training, path, progress, None)
+                saved = time.monotonic()
+    return progress
+
+
+def _epoch(training: Training, path: Path, progress: Progress, meters: Meters, interrupt, bar, saved: float) -> float:
+    """The rest of one epoch; returns when the last checkpoint was written."""
+    settings, epoch = training.settings, progress.epoch
+    length = len(training.data.train)
+    training.distiller.train()
+    start = time.monotonic()
+    for batch in training.data.train.epoch(epoch, progress.step):
+        number = epoch * length + progress.step
+        # Keyed by the step: dropout is the same whether or not the run was interrupted before.
+        torch.manual_seed(_step_seed(training, number))
+        train_step(training, batch, meters, number + 1)
+        progress.step += 1
+        progress.images += len(batch.images)
+        bar.advance()
+        look = progress.step % settings.log_every == 0 or progress.step == length
+        if look:
+            _flush(training)
+            bar.show(meters.read())
+        # Under DDP all ranks must stop at one step, so the question goes round only where one waits anyway.
+        if interrupt.asked if training.accelerator.num_processes == 1 else look and _any(training, interrupt.asked):
+            _account(progress, start)
+            save(training, path, progress, meters)
+            done = f"{progress.epoch} epochs and {progress.step} steps"
+            raise Interrupted(f"stopped after {done}; go on with --resume --work-dir {path}")
+        if look and progress.step < length and time.monotonic() - saved >= settings.checkpoint_seconds:
+            start = _account(progress, start)
+            save(training, path, progress, meters)
+            saved = time.monotonic()
+    _account(progress, start)
+    return saved
+
+
+def train_step(training: Training, batch: Batch, meters: Meters, number: int) -> None:
+    """One optimizer step; nothing in it waits for the device."""
+    accelerator, parts = training.accelerator, training.settings.accumulate
+    teacher_logits = training.teacher_logits(batch)
+    pieces = torch.arange(len(batch.images)).tensor_split(parts) if parts > 1 else [None]
+    for position, piece in enumerate(pieces):
+        images, target, taught = batch.images, batch.target, teacher_logits
+        if piece is not None:
+            span = slice(int(piece[0]), int(piece[-1]) + 1) if len(piece) else slice(0, 0)
+            images, target = images[span], target[span]
+            taught = None if taught is None else taught[span]
+        if not len(images):
+            continue
+        last = position == len(pieces) - 1
+        with nullcontext() if last else accelerator.no_sync(training.distiller):
+            losses = training.distiller(images, target, taught)
+            accelerator.backward(losses.total * (batch.weight * len(images) / len(batch.images)))
+        meters.update(losses, len(images), number)
+    if training.experiment.clip_grad is not None:
+        accelerator.clip_grad_norm_(training.distiller.parameters(), training.experiment.clip_grad)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=not training.settings.cuda_graph)
+    training.schedule.step()
+    if training.ema is not None:
+        training.ema.update(training.student)
+
+
+def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Meters, bar, writer) -> None:
+    """Evaluate, remember the best, write the log line."""
+    experiment, accelerator = training.experiment, training.accelerator
+    _flush(training)
+    means = meters.read(accelerator.reduce if accelerator.num_processes > 1 else None)
+    progress.epoch, progress.step = progress.epoch + 1, 0
+    line: dict[str, Any] = dict(
+        epoch=progress.epoch,
+        step=progress.epoch * len(training.data.train),
+        lr=training.optimizer.param_groups[0]["lr"],
+        loss=means.loss,
+        terms=means.terms,
+        train_top1=means.top1,
+    )
+    if progress.epoch % training.settings.evaluate_every == 0 or progress.epoch == experiment.epochs:
+        start = time.monotonic()
+        own = predict(training.evaluated, training.data.test.epoch(0), accelerator.autocast)
+        logits, target = gather_rows(accelerator, *own)
+        scores = score(logits, target)
+        progress.last = dict(epoch=progress.epoch, **scores.asdict())
+        line |= dict(test_top1=scores.top1, test_top5=scores.top5, test_nll=scores.nll)
+        if not progress.best or scores.top1 > progress.best["top1"]:
+            progress.best = dict(progress.last)
+            progress.best_weights = {k: v.detach().cpu().clone() for k, v in _weights(training).items()}
+        if progress.epoch == experiment.epochs and accelerator.is_main_process:
+            confusion = confusion_matrix(logits, target)
+            write_evaluation(path / folder.EVALUATION, confusion, *own, training.data.test, training.data.classes)
+        progress.seconds += time.monotonic() - start
+    rate = training.data.train.size / max(progress.epoch_seconds, 1e-9)
+    line |= dict(seconds=round(progress.epoch_seconds, 3), images_per_second=round(rate, 1))
+    progress.epoch_seconds = 0.0
+    if accelerator.is_main_process:
+        folder.append_log(path, line)
+        if writer is not None:
+            _write_scalars(writer, line)
+    bar.told(line)
+
+
+def save(training: Training, path: Path, progress: Progress, meters: Meters | None) -> None:
+    """Checkpoint: ``best.safetensors``, then ``last/state.pt``, from which the former can be made again."""
+    accelerator = training.accelerator
+    _check_finite(training, progress)
+    sums = None if meters is None else meters.state(accelerator.reduce if accelerator.num_processes > 1 else None).cpu()
+    state = checkpoint.model_and_optimizer_state(accelerator, training.distiller, training.optimizer)
+    if not accelerator.is_main_process:
+        return
+    state |= dict(
+        epoch=progress.epoch,
+        step=progress.step,
+        seconds=progress.seconds,
+        epoch_seconds=progress.epoch_seconds,
+        images=progress.images,
+        last=progress.last,
+        best=progress.best,
+        best_weights=progress.best_weights,
+        schedule=_plain(training.schedule.state_dict()),
+        scaler=accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+        ema=training.ema.state_dict() if training.ema is not None else None,
+        meters=sums,
+    )
+    write_best(training, path, progress)
+    checkpoint.save_state(path / "last", state)
+
+
+def _check_finite(training: Training, progress: Progress) -> None:
+    """A gradient can overflow under a finite loss; such weights must not replace the last good state."""
+    finite = torch.stack([p.detach().isfinite().all() for p in training.distiller.parameters()]).all()
+    if not finite:
+        raise NonFiniteLoss(
+            f"the weights became NaN or infinite in epoch {progress.epoch + 1}, up to step {progress.step}; "
+            "lower optimizer.lr or set clip_grad"
+        )
+
+
+def write_best(training: Training, path: Path, progress: Progress) -> None:
+    """``best.safetensors``: the evaluated weights of the best epoch, under the network's own names."""
+    if progress.best_weights is None:
+        return
+    model = copy.deepcopy(training.evaluated).cpu()
+    model.load_state_dict(progress.best_weights)
+    facts = dict(
+        epoch=str(progress.best["epoch"]), top1=f"{progress.best['top1']:.4f}", seed=str(training.experiment.seed)
+    )
+    save_weights(model, path / folder.BEST, facts)
+
+
+def _resume(training: Training, path: Path, progress: Progress, meters: Meters) -> None:
+    state = checkpoint.load_state(path / "last")
+    if state is None:
+        training.accelerator.print(f"{path} holds no checkpoint yet; starting at the first epoch")
+        return
+    checkpoint.load_model_and_optimizer(training.accelerator, training.distiller, training.optimizer, state)
+    training.schedule.load_state_dict(state["schedule"])
+    if state["scaler"] is not None and training.accelerator.scaler is not None:
+        training.accelerator.scaler.load_state_dict(state["scaler"])
+    if training.ema is not None and state["ema"] is not None:
+        training.ema.load_state_dict(state["ema"])
+    if state["meters"] is not None and training.accelerator.is_main_process:
+        meters.load(state["meters"])
+    for name in ("epoch", "step", "seconds", "epoch_seconds", "images", "last", "best", "best_weights"):
+        setattr(progress, name, state[name])
+    if training.accelerator.is_main_process:
+        folder.rewind_log(path, progress.epoch)
+        write_best(training, path, progress)
+    training.accelerator.print(f"resumed {path} after epoch {progress.epoch}, step {progress.step}")
+
+
+def _weights(training: Training) -> dict[str, Tensor]:
+    """The evaluated model's full state dict, on every process."""
+    if training.accelerator.distributed_type == DistributedType.FSDP:
+        state = checkpoint.model_and_optimizer_state(training.accelerator, training.distiller, training.optimizer)
+        return {k.removeprefix("student."): v for k, v in state["model"].items() if k.startswith("student.")}
+    return training.evaluated.state_dict()
+
+
+def _step_seed(training: Training, number: int) -> int:
+    rank, world = training.accelerator.process_index, training.accelerator.num_processes
+    return (training.experiment.seed << 40) % 2**62 + number * world + rank
+
+
+def _flush(training: Training) -> None:
+    if training.cache is not None:
+        training.cache.flush()
+
+
+def _any(training: Training, asked: bool) -> bool:
+    flag = torch.tensor([int(asked)], device=training.accelerator.device)
+    return bool(training.accelerator.reduce(flag, "sum").item())
+
+
+def _account(progress: Progress, start: float) -> float:
+    """Add the time since ``start``; returns now."""
+    now = time.monotonic()
+    progress.seconds += now - start
+    progress.epoch_seconds += now - start
+    return now
+
+
+def _plain(value: Any) -> Any:
+    """Schedules keep dict subclasses (MultiStepLR a Counter), which ``weights_only`` loading refuses."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(v) for v in value)
+    return value
+
+
+def _writer(training: Training, path: Path, progress: Progress):
+    if not training.settings.tensorboard or not training.accelerator.is_main_process:
+        return nullcontext()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge = progress.epoch + 1 if progress.epoch else None
+    return SummaryWriter(str(path / "tensorboard"), purge_step=purge)
+
+
+def _write_scalars(writer, line: dict[str, Any]) -> None:
+    for key, value in line.items():
+        if key == "terms":
+            for name, term in value.items():
+                writer.add_scalar(f"terms/{name}", term, line["epoch"])
+        elif key not in ("epoch", "step") and value is not None:
+            writer.add_scalar(key, value, line["epoch"])
+
+
+class _Bar:
+    """The progress bar of one run: steps, ETA, images/s, losses, accuracy. Silent but on the main process."""
+
+    def __init__(self, training: Training, progress: Progress, label: str):
+        length = len(training.data.train)
+        self.epochs, self.progress, self.text = training.experiment.epochs, progress, {}
+        self.bar = tqdm(
+            total=self.epochs * length,
+            initial=progress.epoch * length + progress.step,
+            desc=label,
+            unit="step",
+            disable=not training.accelerator.is_main_process,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 20,
+            bar_format="{desc} {percentage:3.0f}% [{elapsed} < {remaining}]{postfix}",
+        )
+        self.images, self.start = progress.images, time.monotonic()
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def advance(self) -> None:
+        self.bar.update()
+
+    def show(self, means: Means) -> None:
+        rate = (self.progress.images - self.images) / max(1e-9, time.monotonic() - self.start)
+        self.text |= {"epoch": f"{self.progress.epoch + 1}/{self.epochs}", "img/s": f"{rate:,.0f}"}
+        self.text |= {name: f"{value:.3f}" for name, value in means.terms.items()}
+        self._write()
+
+    def told(self, line: dict[str, Any]) -> None:
+        if "test_top1" in line:
+            self.text["test"] = f"{line['test_top1']:.2f} %"
+        self._write()
+
+    def _write(self) -> None:
+        self.bar.set_postfix_str("  ".join(f"{k} {v}" for k, v in self.text.items()), refresh=False)

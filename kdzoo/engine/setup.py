@@ -1,0 +1,211 @@
+"""From an experiment to everything that trains: data, networks, losses, optimizer, schedule."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import AutocastKwargs
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from kdzoo.data import Batch, Data, build_data
+from kdzoo.distill import Distiller, TeacherCache, build_terms
+from kdzoo.distill.teacher_cache import CacheCard
+from kdzoo.engine.evaluate import gather_rows, predict, score
+from kdzoo.engine.experiment import Experiment, Network, Runtime
+from kdzoo.engine.optim import build_optimizer, build_schedule
+from kdzoo.errors import ConfigError, UserError
+from kdzoo.models import Classifier, create_model, load_weights, weights_hash
+
+
+@dataclass
+class Training:
+    """All parts of one run, placed on their devices and prepared by accelerate."""
+
+    experiment: Experiment
+    settings: Runtime
+    accelerator: Accelerator
+    data: Data
+    student: Classifier
+    distiller: nn.Module  # the Distiller as accelerate wraps it
+    optimizer: Any
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    names: list[str]  # of the loss terms
+    facts: dict[str, Any]  # what the run's record says of student and teacher
+    ema: ModelEmaV3 | None = None
+    cache: TeacherCache | None = None
+    teacher: Classifier | None = None
+
+    @property
+    def evaluated(self) -> Classifier:
+        """The weights that are evaluated and kept: the moving average where there is one."""
+        return self.student if self.ema is None else self.ema.module
+
+    def teacher_logits(self, batch: Batch) -> Tensor | None:
+        """Cached teacher logits [B, C] of a batch; ``None`` without a cache."""
+        if self.cache is None:
+            return None
+        return self.cache.logits(batch.index, batch.view, batch.images, self._teach)
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> Tensor:
+        with self.accelerator.autocast():
+            return self.teacher(images)
+
+
+def build_training(experiment: Experiment, device: str | None = None) -> Training:
+    """Build every part; the student first, so that its initialisation depends on the seed alone.
+
+    Args:
+        experiment: the checked config.
+        device: ``"cpu"``, or ``None`` for what accelerate finds.
+    """
+    settings = experiment.settings
+    accelerator = _accelerator(settings, device)
+    data = build_data(
+        experiment.data,
+        experiment.batch_size,
+        experiment.augment,
+        experiment.seed,
+        accelerator.device,
+        accelerator.process_index,
+        accelerator.num_processes,
+        experiment.test_batch_size,
+        settings.workers,
+    )
+    student_network, teacher_network = experiment.networks()
+    torch.manual_seed(experiment.seed)
+    student = _build_network(student_network, data, "student")
+    facts: dict[str, Any] = {"student": _student_facts(student, student_network, experiment.seed), "teacher": None}
+    if settings.sync_bn and accelerator.num_processes > 1:
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    terms = build_terms(experiment.losses)
+    teacher = None
+    if teacher_network is not None:
+        teacher = _place(_build_network(teacher_network, data, "teacher"), accelerator, settings)
+        facts["teacher"] = _teacher_facts(teacher, teacher_network, data, accelerator)
+    distiller = Distiller(_place(student, accelerator, settings), terms, teacher)
+    distiller.to(accelerator.device)
+    ema = ModelEmaV3(student, decay=experiment.ema_decay) if experiment.ema_decay else None
+    optimizer = build_optimizer(experiment.optimizer, distiller)
+    schedule = build_schedule(experiment.schedule, optimizer, experiment.epochs, len(data.train))
+    cache = _cache(experiment, settings, distiller, facts, data, accelerator) if settings.teacher_cache else None
+    if settings.compile:
+        distiller.compile()
+    wrapped, optimizer = accelerator.prepare(distiller, optimizer)
+    if settings.cuda_graph:
+        from kdzoo.engine.graph import capture
+
+        capture(accelerator, wrapped, experiment, settings, data, cached=cache is not None)
+    return Training(
+        experiment,
+        settings,
+        accelerator,
+        data,
+        student,
+        wrapped,
+        optimizer,
+        schedule,
+        distiller.names,
+        facts,
+        ema,
+        cache,
+        teacher,
+    )
+
+
+def _accelerator(settings: Runtime, device: str | None) -> Accelerator:
+    # accelerate keeps one precision a process; the runs of a study may differ in it.
+    AcceleratorState._reset_state(reset_partial_state=device == "cpu")
+    if device not in (None, "cpu", "cuda", "mps"):
+        raise UserError(f"unknown device {device!r}; expected cpu, cuda or mps")
+    precision = {"fp32": "no"}.get(settings.precision, settings.precision)
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=device == "cpu",
+            kwargs_handlers=[AutocastKwargs(cache_enabled=not settings.cuda_graph)],
+        )
+    except ValueError as error:  # say, fp16 without a GPU
+        raise ConfigError(str(error), "runtime.precision") from error
+    if device is not None and accelerator.device.type != device:
+        raise UserError(f"no {device} device here, only {accelerator.device.type}; leave --device out")
+    return accelerator
+
+
+def _build_network(network: Network, data: Data, place: str) -> Classifier:
+    try:
+        model = create_model(
+            network.name,
+            data.num_classes,
+            in_chans=data.shape[0],
+            mean=data.mean,
+            std=data.std,
+            pretrained=network.pretrained,
+            **network.options,
+        )
+    except TypeError as error:
+        raise ConfigError(f"{network.name}: {error}", f"{place}.options") from error
+    if network.checkpoint is not None:
+        load_weights(model, network.checkpoint)
+    return model
+
+
+def _place(model: Classifier, accelerator: Accelerator, settings: Runtime) -> Classifier:
+    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+    return model.to(device=accelerator.device, memory_format=memory_format)
+
+
+def _student_facts(student: Classifier, network: Network, seed: int) -> dict[str, Any]:
+    init = f"random, seed {seed}"
+    if network.checkpoint is not None:
+        init = f"checkpoint {network.checkpoint}, sha256 {weights_hash(student)[:16]}"
+    elif network.pretrained:
+        init = "pretrained by its library"
+    return dict(name=network.name, parameters=sum(p.numel() for p in student.parameters()), init=init)
+
+
+def _teacher_facts(teacher: Classifier, network: Network, data: Data, accelerator: Accelerator) -> dict[str, Any]:
+    """The teacher's own accuracy, so that a bad one is told before the student has learnt from it."""
+    scores = score(*gather_rows(accelerator, *predict(teacher, data.test.epoch(0), accelerator.autocast)))
+    if scores.top1 <= 1.5 * 100.0 / data.num_classes:
+        accelerator.print(
+            f"warning: the teacher {network.name} has {scores.top1:.1f} % on the test images, about chance; "
+            "check teacher.checkpoint and the class order"
+        )
+    return dict(name=network.name, checkpoint=network.checkpoint, sha256=weights_hash(teacher), top1=scores.top1)
+
+
+def cache_root(settings: Runtime) -> Path:
+    """Where teacher caches lie: the config, ``KDZOO_CACHE``, or the user's cache folder."""
+    if settings.cache_dir:
+        return Path(settings.cache_dir)
+    home = os.environ.get("KDZOO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kdzoo"
+    return Path(home) / "teacher_logits"
+
+
+def _cache(
+    experiment: Experiment, settings: Runtime, distiller: Distiller, facts: dict, data: Data, accelerator: Accelerator
+) -> TeacherCache | None:
+    if not distiller.uses_teacher:
+        return None
+    if distiller.features:
+        raise ConfigError("a loss needs the teacher's features, the cache holds logits only", "runtime.teacher_cache")
+    if data.train.views is None:
+        names = ", ".join(a.get("type", "?") for a in experiment.augment)
+        message = f"the views of {names} can't be numbered; only PadCrop and Flip can be cached"
+        raise ConfigError(message, "runtime.teacher_cache")
+    card = CacheCard(
+        facts["teacher"]["sha256"],
+        data.fingerprint,
+        data.train.augment_id,
+        data.train.size,
+        data.train.views,
+        data.num_classes,
+        settings.precision,
+    )
+    return TeacherCache(cache_root(settings), card, accelerator.device)

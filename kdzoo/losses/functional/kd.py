@@ -1,0 +1,44 @@
+"""Knowledge distillation with a temperature."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdzoo.losses.functional.checks import check_pair, check_temperature, reduce
+from kdzoo.losses.functional.standardize import standardize as z_scores
+
+
+def kd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 4.0,
+    standardize: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    r""":math:`T^2 \, \mathrm{KL}(\mathrm{softmax}(t/T) \,\|\, \mathrm{softmax}(s/T))`, summed over classes.
+
+    Args:
+        student_logits: [B, C].
+        teacher_logits: [B, C]; detached.
+        temperature: T, 4 as in RepDistiller and mdistiller; with ``standardize`` the paper's base
+            temperature, mostly 2.
+        standardize: replace both logits by their Z-scores first (logit standardization).
+        reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for [B].
+
+    Returns:
+        A scalar or [B]. Equal logits can give a tiny negative value, by rounding.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015;
+    Sun et al., Logit Standardization in Knowledge Distillation, CVPR 2024.
+
+    Example:
+        >>> loss = kd(student_logits, teacher_logits, temperature=2.0, standardize=True)
+        >>> loss.backward()
+    """
+    student, teacher = check_pair(student_logits, teacher_logits)
+    check_temperature(temperature)
+    if standardize:
+        student, teacher = z_scores(student), z_scores(teacher)
+    log_p = F.log_softmax(student / temperature, dim=1)
+    log_q = F.log_softmax(teacher / temperature, dim=1)
+    rows = temperature**2 * F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(dim=1)
+    return reduce(rows, reduction)

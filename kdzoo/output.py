@@ -1,0 +1,23 @@
+"""What a model hands to a Distiller and to the losses."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class ModelOutput:
+    """One forward pass of a classifier.
+
+    Args:
+        logits: [B, C].
+        features: stage maps, from the stem to the last stage, each [B, D, H, W]
+            (or [B, N, D] for token models); empty where nobody asked for them.
+        pooled: [B, D], the input of the classifier; ``None`` where nobody asked for it.
+        aux_logits: [B, C] of an auxiliary head that is dropped at inference.
+    """
+
+    logits: Tensor
+    features: list[Tensor] = field(default_factory=list)
+    pooled: Tensor | None = None
+    aux_logits: Tensor | None = None

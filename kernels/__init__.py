@@ -1,0 +1,1 @@
+"""Fused Triton loss kernels, imported as ``kdzoo.kernels``."""
