@@ -15,9 +15,11 @@ class ModelOutput:
             (or [B, N, D] for token models); empty where nobody asked for them.
         pooled: [B, D], the input of the classifier; ``None`` where nobody asked for it.
         aux_logits: [B, C] of an auxiliary head that is dropped at inference.
+        index: [B] int64, the images' positions in the training set, for losses with a memory.
     """
 
     logits: Tensor
     features: list[Tensor] = field(default_factory=list)
     pooled: Tensor | None = None
     aux_logits: Tensor | None = None
+    index: Tensor | None = None
