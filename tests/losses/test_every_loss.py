@@ -14,7 +14,6 @@ from kdzoo.losses import build_loss
 from kdzoo.output import ModelOutput
 from kdzoo.registry import LOSSES
 
-
 CASES = {}
 for path in sorted((Path(__file__).parent / "cases").glob("*.py")):
     CASES |= runpy.run_path(str(path))["CASES"]
