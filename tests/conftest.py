@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tiny networks gain nothing from threads, and lose much on a busy machine
 ROOT = Path(__file__).parents[1]
 
 
@@ -28,3 +31,19 @@ def _own_folder(tmp_path, monkeypatch):
     """Every test runs in an empty folder of its own, with a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KDZOO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """A config that trains in about a second: 96 digits, a very small network."""
+    return dict(
+        data=dict(type="Digits", train_limit=96, test_limit=60),
+        augment=[dict(type="PadCrop", padding=1)],
+        student=dict(name="resnet8", options=dict(widths=(4, 4, 4, 8))),
+        losses=[dict(type="CrossEntropy")],
+        epochs=3,
+        batch_size=32,
+        optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
+        schedule=dict(type="Cosine"),
+        runtime=dict(tensorboard=False, log_every=2, checkpoint_seconds=0.0),
+    )

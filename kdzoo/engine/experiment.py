@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kdzoo.config import Config
-from kdzoo.errors import ConfigError
+from kdzoo.errors import ConfigError, did_you_mean
+from kdzoo.models import PAIRS
 from kdzoo.registry import construct
 
 
@@ -14,7 +15,7 @@ class Network:
 
     Args:
         name: a model name of kdzoo, timm or torchvision (``"resnet8x4"``, ``"torchvision:resnet18"``).
-        checkpoint: weights to start from; ``"run:NAME"`` takes the best weights of that run of the same study.
+        checkpoint: weights to start from; ``"run:NAME"`` takes the last weights of that run of the same study.
         pretrained: take the library's own pretrained weights.
         options: further keywords of the model (``dict(drop_rate=0.1)``).
     """
@@ -122,9 +123,9 @@ class Experiment:
         """Student and teacher, with the pair's names filled in."""
         student, teacher = _network(self.student, "student"), _network(self.teacher, "teacher")
         if self.pair is not None:
-            from kdzoo.models.pairs import get_pair
-
-            pair = get_pair(self.pair, place="pair")
+            if self.pair not in PAIRS:
+                raise ConfigError(f"unknown pair {self.pair!r}{did_you_mean(self.pair, PAIRS)}", "pair")
+            pair = PAIRS[self.pair]
             student.name = student.name or pair.student
             teacher.name = teacher.name or pair.teacher
         if student.name is None:

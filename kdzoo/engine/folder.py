@@ -12,7 +12,8 @@ from kdzoo.config import Config
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
 
-LOG, METRICS, CONFIG, BEST, EVALUATION = "log.jsonl", "metrics.json", "config.py", "best.safetensors", "evaluation.npz"
+LOG, METRICS, CONFIG, EVALUATION = "log.jsonl", "metrics.json", "config.py", "evaluation.npz"
+BEST, LAST = "best.safetensors", "last.safetensors"
 
 
 def default_folder(config: Config) -> Path:

@@ -52,6 +52,7 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
             if over or time.monotonic() - saved >= training.settings.checkpoint_seconds:
                 save(training, path, progress, None)
                 saved = time.monotonic()
+    write_last(training, path, progress)
     return progress
 
 
@@ -190,14 +191,22 @@ def _check_finite(training: Training, progress: Progress) -> None:
 
 def write_best(training: Training, path: Path, progress: Progress) -> None:
     """``best.safetensors``: the evaluated weights of the best epoch, under the network's own names."""
-    if progress.best_weights is None:
-        return
+    if progress.best_weights is not None:
+        _write_weights(training, path / folder.BEST, progress.best_weights, progress.best)
+
+
+def write_last(training: Training, path: Path, progress: Progress) -> None:
+    """``last.safetensors``: the evaluated weights of the last epoch."""
+    weights = _weights(training)
+    if training.accelerator.is_main_process:
+        _write_weights(training, path / folder.LAST, weights, progress.last)
+
+
+def _write_weights(training: Training, path: Path, weights: dict[str, Tensor], scores: dict[str, Any]) -> None:
     model = copy.deepcopy(training.evaluated).cpu()
-    model.load_state_dict(progress.best_weights)
-    facts = dict(
-        epoch=str(progress.best["epoch"]), top1=f"{progress.best['top1']:.4f}", seed=str(training.experiment.seed)
-    )
-    save_weights(model, path / folder.BEST, facts)
+    model.load_state_dict(weights)
+    facts = dict(epoch=str(scores["epoch"]), top1=f"{scores['top1']:.4f}", seed=str(training.experiment.seed))
+    save_weights(model, path, facts)
 
 
 def _resume(training: Training, path: Path, progress: Progress, meters: Meters) -> None:

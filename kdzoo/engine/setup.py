@@ -1,5 +1,6 @@
 """From an experiment to everything that trains: data, networks, losses, optimizer, schedule."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from kdzoo.engine.experiment import Experiment, Network, Runtime
 from kdzoo.engine.optim import build_optimizer, build_schedule
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.models import Classifier, create_model, load_weights, weights_hash
+from kdzoo.registry import AUGMENTS, DATASETS
 
 
 @dataclass
@@ -55,6 +57,22 @@ class Training:
     def _teach(self, images: Tensor) -> Tensor:
         with self.accelerator.autocast():
             return self.teacher(images)
+
+
+def preflight(experiment: Experiment) -> None:
+    """Tell the mistakes that need no data and no network to see, before the first run of a study starts.
+
+    Raises:
+        ConfigError: with the place of the mistake.
+    """
+    _ = experiment.settings
+    _, teacher = experiment.networks()
+    terms = build_terms(experiment.losses)
+    Distiller(nn.Identity(), terms, nn.Identity() if teacher is not None else None)
+    build_optimizer(experiment.optimizer, nn.Linear(1, 1))
+    DATASETS.get(str(experiment.data.get("type")), "data")
+    for number, augment in enumerate(experiment.augment):
+        AUGMENTS.get(str(augment.get("type")), f"augment[{number}]")
 
 
 def build_training(experiment: Experiment, device: str | None = None) -> Training:
@@ -172,7 +190,8 @@ def _student_facts(student: Classifier, network: Network, seed: int) -> dict[str
 def _teacher_facts(teacher: Classifier, network: Network, data: Data, accelerator: Accelerator) -> dict[str, Any]:
     """The teacher's own accuracy, so that a bad one is told before the student has learnt from it."""
     scores = score(*gather_rows(accelerator, *predict(teacher, data.test.epoch(0), accelerator.autocast)))
-    if scores.top1 <= 1.5 * 100.0 / data.num_classes:
+    chance = 1.0 / data.num_classes
+    if scores.top1 / 100 <= chance + 3 * math.sqrt(chance * (1 - chance) / data.test.size):
         accelerator.print(
             f"warning: the teacher {network.name} has {scores.top1:.1f} % on the test images, about chance; "
             "check teacher.checkpoint and the class order"

@@ -8,8 +8,8 @@ entry is merged over the rest of the config and may take its teacher from an ear
         dict(name="distilled", teacher=dict(name="resnet20", checkpoint="run:teacher")),
     ]
 
-An entry's own ``seeds`` count for it alone; ``run:NAME`` means that run's best weights of the same
-seed, or of its first seed where it has not that one.
+An entry's own ``seeds`` count for it alone; ``run:NAME`` means that run's last weights (the best are
+chosen on the test images) of the same seed, or of its first seed where it has not that one.
 """
 
 from pathlib import Path
@@ -22,6 +22,7 @@ from kdzoo.config import Config, merge
 from kdzoo.engine import folder
 from kdzoo.engine.experiment import locate, read_experiment
 from kdzoo.engine.run import train_run
+from kdzoo.engine.setup import preflight
 from kdzoo.errors import ConfigError, did_you_mean
 
 RUN = "run:"
@@ -76,7 +77,7 @@ def _fresh(path: Path, resume: bool, device: str | None) -> None:
 def _train_seeds(
     config: Config, path: Path, label: str, resume: bool, device: str | None, earlier: dict[str, dict[int, Path]]
 ) -> dict[str, Any]:
-    """One run, or one a seed; ``earlier`` are the best weights of the study's runs so far."""
+    """One run, or one a seed; ``earlier`` are the weights of the study's runs so far."""
     seeds = config.get("seeds")
     if not seeds:
         _fresh(path, resume, device)
@@ -103,7 +104,7 @@ def _train_study(config: Config, path: Path, resume: bool, device: str | None) -
         run = run.override({"seeds": seeds}, "seeds")
         earlier[name] = {}
         summary["runs"] |= _train_seeds(run, path / name, name, resume, device, earlier)["runs"]
-        earlier[name] = {seed: path / name / f"seed{seed}" / folder.BEST for seed in seeds}
+        earlier[name] = {seed: path / name / f"seed{seed}" / folder.LAST for seed in seeds}
         if PartialState().is_main_process:
             folder.write_json(path / "summary.json", summary)
     return summary
@@ -124,10 +125,11 @@ def _expand(config: Config) -> dict[str, Config]:
         run = Config(merge(shared, entry), config.file, inherited | {k: config.origin(place) or "" for k in entry})
         _check_reference(run, runs, place)
         try:
-            read_experiment(run)
+            preflight(read_experiment(run))
         except ConfigError as error:
+            error = locate(error, run)
             error.place = ".".join(part for part in (place, error.place) if part)
-            raise
+            raise error from None
         runs[entry["name"]] = run
     return runs
 

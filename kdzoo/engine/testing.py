@@ -1,0 +1,116 @@
+"""Testing a checkpoint: what ``tools/test.py`` calls."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kdzoo.config import Config
+from kdzoo.data import build_data
+from kdzoo.engine import folder
+from kdzoo.engine.evaluate import Scores, confusion_matrix, predict, score, throughput, write_evaluation
+from kdzoo.engine.experiment import locate, read_experiment
+from kdzoo.errors import ConfigError
+from kdzoo.models import create_model, load_weights
+
+
+@dataclass
+class TestResult:
+    """What a checkpoint reaches on the config's test images.
+
+    Args:
+        scores: top-1, top-5, NLL, ECE.
+        confusion: [C, C] counts, rows are true classes.
+        classes: names.
+        images: how many were tested.
+        images_per_second: of the bare forward pass at the test batch size.
+        network, checkpoint, device: what was tested, and where.
+    """
+
+    __test__ = False  # no test case, whatever pytest makes of the name
+
+    scores: Scores
+    confusion: Tensor
+    classes: list[str]
+    images: int
+    images_per_second: float
+    network: str
+    checkpoint: str
+    device: str
+
+    def most_confused(self, most: int = 10) -> list[tuple[int, str, str]]:
+        """(count, true class, predicted class) of the most frequent mistakes."""
+        wrong = self.confusion.clone()
+        wrong.fill_diagonal_(0)
+        counts, places = wrong.flatten().sort(descending=True, stable=True)
+        pairs = [
+            (int(n), *divmod(int(p), len(self.classes))) for n, p in zip(counts[:most], places[:most], strict=True)
+        ]
+        return [(n, self.classes[true], self.classes[predicted]) for n, true, predicted in pairs if n]
+
+
+def test_checkpoint(
+    config: Config, checkpoint: str, device: str | None = None, out: str | Path | None = None
+) -> TestResult:
+    """Score a checkpoint of the config's student on the config's test images.
+
+    Args:
+        config: as for training; its ``student`` (or ``pair``) names the network.
+        checkpoint: a weights file.
+        device: ``"cpu"``, ``"cuda"`` or ``None`` for what there is.
+        out: a folder to write ``test.json`` and ``evaluation.npz`` to.
+
+    Raises:
+        UserError: unreadable weights, a class-count mismatch, missing data.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        experiment = read_experiment(config)
+        student, _ = experiment.networks()
+        data = build_data(
+            experiment.data,
+            experiment.batch_size,
+            [],
+            experiment.seed,
+            place,
+            test_batch_size=experiment.test_batch_size,
+            workers=experiment.settings.workers,
+        )
+        model = create_model(
+            student.name, data.num_classes, in_chans=data.shape[0], mean=data.mean, std=data.std, **student.options
+        )
+    except ConfigError as error:
+        raise locate(error, config) from error
+    load_weights(model, checkpoint)
+    model.to(device=place, memory_format=torch.channels_last).eval()
+    logits, target = predict(model, data.test.epoch(0))
+    images = next(iter(data.test.epoch(0))).images
+    result = TestResult(
+        score(logits, target),
+        confusion_matrix(logits, target),
+        data.classes,
+        len(target),
+        throughput(model, images),
+        student.name,
+        str(checkpoint),
+        place.type,
+    )
+    if out is not None:
+        _write(Path(out), result, logits, target, data)
+    return result
+
+
+def _write(path: Path, result: TestResult, logits: Tensor, target: Tensor, data) -> None:
+    record = dict(
+        network=result.network,
+        checkpoint=result.checkpoint,
+        test_images=result.images,
+        **result.scores.asdict(),
+        images_per_second=round(result.images_per_second, 1),
+        device=result.device,
+        versions=folder.versions(),
+        git=folder.git_revision(),
+    )
+    folder.write_json(path / "test.json", record)
+    write_evaluation(path / folder.EVALUATION, result.confusion, logits, target, data.test, data.classes)

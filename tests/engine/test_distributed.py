@@ -1,0 +1,51 @@
+"""Two CPU processes over gloo: the loss curve of one process with the same global batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kdzoo.config import Config
+from kdzoo.engine import train
+
+LAUNCH = {
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29531"],
+    "accelerate": [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1",
+        "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=29532",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
+def test_two_processes_learn_what_one_learns(tiny, tmp_path, launcher):
+    # A network without batch norm, whose statistics are each process's own; an odd test set, an odd last batch.
+    tiny |= dict(
+        student=dict(name="gru_rows", options=dict(img_size=8, drop_rate=0.0)),
+        augment=[dict(type="PadCrop", padding=1), dict(type="Mixup", alpha=0.5)],
+        data=dict(type="Digits", train_limit=106, test_limit=61),
+    )
+    Path("tiny.py").write_text(Config(tiny).dump())
+    program = "import sys\nfrom kdzoo import Config, train\ntrain(Config.from_file('tiny.py'), 'two', device='cpu')\n"
+    Path("program.py").write_text(program)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [*LAUNCH[launcher], "program.py"], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    single = train(Config(tiny), "one", device="cpu")
+    double = json.loads(Path("two/metrics.json").read_text())
+    assert double["processes"] == 2 and single["processes"] == 1
+    logs = [[json.loads(x) for x in open(f"{f}/log.jsonl")] for f in ("one", "two")]
+    assert len(logs[0]) == len(logs[1]) == 3
+    for a, b in zip(*logs, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
+        assert b["test_nll"] == pytest.approx(a["test_nll"], rel=1e-4)
+        assert b["train_top1"] == pytest.approx(a["train_top1"])
+    a, b = load_file("one/last.safetensors"), load_file("two/last.safetensors")
+    assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)
