@@ -40,7 +40,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise UserError(
                 f"the disk is full: {path} was not written, what stood there is intact; free space"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise UserError(f"can't write {path}: {error.strerror}; choose a folder you may write to") from error
         raise
     finally:

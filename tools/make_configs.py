@@ -11,7 +11,8 @@ from pathlib import Path
 from kdzoo.files import write_text
 from kdzoo.models import PAIRS, Pair
 
-BASES = '_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]'
+BASES = """\
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]"""
 
 
 def number(value: float) -> str:

@@ -19,9 +19,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    from kdzoo.tools.config_path import find_config
-
     from kdzoo.errors import UserError
+    from kdzoo.tools.config_path import find_config
 
     try:
         return run(arguments, find_config(arguments.config))

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from kdzoo.config import Config
-from kdzoo.data import build_data
+from kdzoo.data import Data, build_data
 from kdzoo.engine import folder
 from kdzoo.engine.evaluate import Scores, confusion_matrix, predict, score, throughput, write_evaluation
 from kdzoo.engine.experiment import locate, read_experiment
-from kdzoo.errors import ConfigError
-from kdzoo.models import create_model, load_weights
+from kdzoo.errors import ConfigError, UserError
+from kdzoo.models import Classifier, create_model, load_weights
 
 
 @dataclass
@@ -50,20 +50,19 @@ class TestResult:
         return [(n, self.classes[true], self.classes[predicted]) for n, true, predicted in pairs if n]
 
 
-def test_checkpoint(
-    config: Config, checkpoint: str, device: str | None = None, out: str | Path | None = None
-) -> TestResult:
-    """Score a checkpoint of the config's student on the config's test images.
+def load_tested(config: Config, checkpoint: str, device: str | None = None) -> tuple[Classifier, Data]:
+    """The config's student with a checkpoint's weights, in evaluation mode, and the config's data.
 
     Args:
         config: as for training; its ``student`` (or ``pair``) names the network.
         checkpoint: a weights file.
         device: ``"cpu"``, ``"cuda"`` or ``None`` for what there is.
-        out: a folder to write ``test.json`` and ``evaluation.npz`` to.
 
     Raises:
-        UserError: unreadable weights, a class-count mismatch, missing data.
+        UserError: unreadable weights, a class-count mismatch, missing data, a config mistake.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no cuda device here; leave --device out")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         experiment = read_experiment(config)
@@ -83,18 +82,30 @@ def test_checkpoint(
     except ConfigError as error:
         raise locate(error, config) from error
     load_weights(model, checkpoint)
-    model.to(device=place, memory_format=torch.channels_last).eval()
+    return model.to(device=place, memory_format=torch.channels_last).eval(), data
+
+
+def test_checkpoint(
+    config: Config, checkpoint: str, device: str | None = None, out: str | Path | None = None
+) -> TestResult:
+    """Score a checkpoint of the config's student on the config's test images.
+
+    Args:
+        config, checkpoint, device: as for :func:`load_tested`.
+        out: a folder to write ``test.json`` and ``evaluation.npz`` to.
+    """
+    model, data = load_tested(config, checkpoint, device)
     logits, target = predict(model, data.test.epoch(0))
     images = next(iter(data.test.epoch(0))).images
     result = TestResult(
-        score(logits, target),
-        confusion_matrix(logits, target),
-        data.classes,
-        len(target),
-        throughput(model, images),
-        student.name,
-        str(checkpoint),
-        place.type,
+        scores=score(logits, target),
+        confusion=confusion_matrix(logits, target),
+        classes=data.classes,
+        images=len(target),
+        images_per_second=throughput(model, images),
+        network=model.name,
+        checkpoint=str(checkpoint),
+        device=images.device.type,
     )
     if out is not None:
         _write(Path(out), result, logits, target, data)

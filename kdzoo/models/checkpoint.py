@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdzoo.errors import UserError
+from kdzoo.files import atomic_path
 from kdzoo.models.classifier import Classifier
 
 # Written by save_weights beside the caller's own entries, each as JSON.
@@ -60,12 +60,12 @@ def save_weights(model: Classifier, path: str | Path, metadata: Mapping[str, str
     Args:
         model: its network's tensors are written under their plain names; its name, class count,
             channels, mean and std go into the file's metadata.
-        path: the file, in an existing folder; replaced if it is there.
+        path: the file; replaced if it is there.
         metadata: more entries, text to text.
 
     Raises:
         ValueError: ``metadata`` uses a key of our own.
-        UserError: the file cannot be written (no such folder, disk full).
+        UserError: the file cannot be written (no right to, disk full).
     """
     path, metadata = Path(path), dict(metadata or {})
     taken = sorted(metadata.keys() & {*OWN_KEYS, "format"})
@@ -78,7 +78,8 @@ def save_weights(model: Classifier, path: str | Path, metadata: Mapping[str, str
     metadata |= {key: json.dumps(value) for key, value in own.items()} | {"format": "pt"}
     # Cloned, because safetensors refuses tensors that share memory.
     tensors = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state_of(model)}
-    write_atomically(path, save(tensors, metadata))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -188,19 +189,3 @@ def require_file(path: Path) -> None:
 def damaged(path: Path, error: Exception) -> str:
     first_line = str(error).strip().split("\n")[0] or type(error).__name__
     return f"{path} is damaged or no checkpoint ({first_line}); fetch or save it again"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file appears whole or not at all: written beside it, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); check the folder and the space left") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from kdzoo.tools.download import main
 
 from kdzoo.data import build_data
+from kdzoo.tools.download import main
 
 
 def fake(kind):

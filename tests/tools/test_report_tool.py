@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from kdzoo.tools.report import main
 
 

@@ -1,0 +1,74 @@
+"""Timing several loops against each other: in turn, in one process, so that a slow minute slows all of them."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+from tqdm import tqdm
+
+# Untimed steps that begin each round. More than the batches a DataLoader holds ready at its start
+# (2 workers x 2), so that what is timed is the steady state of loading and computing together.
+LEAD = 8
+
+
+class Contestant(Protocol):
+    """A loop to be timed."""
+
+    name: str
+
+    def steps(self, number: int, count: int) -> Iterator[int]:
+        """Round ``number``: do a step, data included, and yield its images; ``count`` times."""
+
+
+def interleave(
+    contestants: Sequence[Contestant], rounds: int, steps: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Images per second of each contestant in each round.
+
+    A round times every contestant once, and each round begins with another one. Round 0 warms up
+    and is not counted.
+
+    Args:
+        contestants: what to time, with different names.
+        rounds: counted rounds.
+        steps: timed steps of a contestant in a round.
+        device: where they compute; it is waited for before and after the timed steps.
+
+    Returns:
+        For each name one rate a round, in the rounds' order.
+    """
+    rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+    with tqdm(total=(rounds + 1) * len(contestants), unit="run", leave=False, disable=None) as bar:
+        for number in range(rounds + 1):
+            first = number % len(contestants)
+            for contestant in [*contestants[first:], *contestants[:first]]:
+                bar.set_postfix_str(contestant.name, refresh=False)
+                rate = time_steps(contestant.steps(number, LEAD + steps), steps, waiter(device))
+                if number:
+                    rates[contestant.name].append(rate)
+                bar.update()
+    return rates
+
+
+def time_steps(run: Iterator[int], steps: int, wait: Callable[[], None]) -> float:
+    """Images per second of the last ``steps`` of ``LEAD + steps`` steps, without garbage collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(LEAD):
+            next(run)
+        wait()
+        start = time.perf_counter()
+        images = sum(next(run) for _ in range(steps))
+        wait()
+        return images / (time.perf_counter() - start)
+    finally:
+        gc.enable()
+        run.close()
+
+
+def waiter(device: torch.device) -> Callable[[], None]:
+    """A function that returns when the device has done all its work."""
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
