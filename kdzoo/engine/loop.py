@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor
@@ -239,8 +240,9 @@ def _weights(training: Training) -> dict[str, Tensor]:
 
 
 def _step_seed(training: Training, number: int) -> int:
-    rank, world = training.accelerator.process_index, training.accelerator.num_processes
-    return (training.experiment.seed << 40) % 2**62 + number * world + rank
+    """Hashed to 32 bits: torch's CPU generator reads no more of its seed."""
+    key = [training.experiment.seed, number, training.accelerator.process_index]
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def _flush(training: Training) -> None:

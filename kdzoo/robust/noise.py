@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -49,5 +50,7 @@ def accuracy_under_noise(model: nn.Module, loader, sigmas: Sequence[float], seed
 
 
 def _noise(seed: int, index: int, shape: torch.Size) -> torch.Tensor:
-    generator = torch.Generator().manual_seed((seed << 32) + index)
+    # Hashed to 32 bits: torch's CPU generator reads no more of its seed.
+    key = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(key)
     return torch.randn(shape, generator=generator)

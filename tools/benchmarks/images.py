@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdzoo.data.npy import data_root
+from kdzoo.data.npy import data_root, read_part
 
 CLASSES, TRAIN, TEST = 100, 50_000, 200
 
@@ -43,17 +43,12 @@ def find_images(root: str | None, limit: int | None, scratch: Path) -> Images:
         write_noise(scratch, "test", TEST)
         (scratch / "classes.json").write_text(json.dumps([f"class {k}" for k in range(CLASSES)]), encoding="utf-8")
         return read_images("synthetic", scratch, count, dict(type="Npy", path=str(scratch)))
-    from kdzoo.data import build_data
-
-    data = dict(type="CIFAR100", root=root, train_limit=limit, test_limit=TEST)
-    build_data(data, 2, [], 0, "cpu")  # tells a damaged folder as training would
-    return read_images("CIFAR-100", folder, limit, data)
+    return read_images("CIFAR-100", folder, limit, dict(type="CIFAR100", root=root, train_limit=limit, test_limit=TEST))
 
 
 def read_images(label: str, folder: Path, limit: int | None, data: dict) -> Images:
-    images = np.array(np.load(folder / "train_images.npy", mmap_mode="r", allow_pickle=False)[:limit])
-    labels = np.load(folder / "train_labels.npy", allow_pickle=False)[:limit]
-    return Images(label, images, labels.astype(np.int64), data)
+    part = read_part(folder, "train", CLASSES, "make it with `python tools/download.py --dataset cifar100`")
+    return Images(label, np.array(part.images[:limit]), part.labels[:limit], data)
 
 
 def write_noise(folder: Path, part: str, count: int) -> None:

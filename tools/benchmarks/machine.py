@@ -47,7 +47,7 @@ class Machine:
             f"versions: {told}; load average {load}",
         ]
         if self.busy:
-            lines.append(f"warning: load average {load} on {self.cores} cores: others compute here, measure again later")
+            lines.append(f"warning: load average {load} on {self.cores} cores: others compute here, measure again")
         return lines
 
 

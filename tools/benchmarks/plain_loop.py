@@ -69,7 +69,7 @@ class PlainLoop:
         self.temperature, self.ce_weight, self.kd_weight = 4.0, 0.1, 0.9
 
     def steps(self, number: int, count: int) -> Iterator[int]:
-        """``count`` training steps; yields the images of each. The workers start with the first and end with the last."""
+        """``count`` training steps, with workers of their own; yields the images of each."""
         # One long epoch: no restart of the workers falls into the timed steps.
         sampler = RandomSampler(self.pictures, num_samples=count * self.batch_size)
         loader = DataLoader(self.pictures, self.batch_size, sampler=sampler, num_workers=self.workers)

@@ -151,7 +151,8 @@ def summarise(rates: dict[str, list[float]], limits: dict[str, str | None]) -> l
 def table(rows: list[dict], rounds: int, steps: int) -> list[str]:
     """The rows for people."""
     width = max(len(row["variant"]) for row in rows)
-    lines = ["", f"{'images/s, data included':{width}}  {'p20':>9} {'p50':>9} {'p80':>9}  {'x plain':>8}  {'of limit':>8}"]
+    head = f"{'images/s':{width}}  {'p20':>9} {'p50':>9} {'p80':>9}  {'x plain':>8}  {'of limit':>8}"
+    lines = ["", head]
     for row in rows:
         share = "-" if row["of_limit"] is None else f"{row['of_limit']:.0%}"
         quantiles = " ".join(f"{row[q]:9,.0f}" for q in ("p20", "p50", "p80"))
@@ -159,9 +160,10 @@ def table(rows: list[dict], rounds: int, steps: int) -> list[str]:
     return [
         *lines,
         "",
-        f"{rounds} rounds of {steps} steps. bare: teacher forward, student forward and backward on one ready batch, the",
-        "limit; bare, student: without the teacher, the limit where its logits are cached. Warm teacher cache: all",
-        "views drawn were drawn before; a first run draws new views and pays for the teacher.",
+        f"{rounds} rounds of {steps} steps. Bare: teacher forward, student forward and backward on one ready batch,",
+        "the limit; with \"student\": no teacher, the limit where its logits are cached. Warm teacher cache: all views",
+        "drawn were drawn before; a first run draws new views and pays for the teacher.",
+        "",
     ]
 
 
