@@ -46,7 +46,7 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
     with Interrupt() as interrupt, _Bar(training, progress, label) as bar, _writer(training, path, progress) as writer:
         saved = time.monotonic()
         while progress.epoch < training.experiment.epochs:
-            saved = _epoch(training, path, progress, meters, interrupt, bar, saved)
+            saved = _epoch(training, path, label, progress, meters, interrupt, bar, saved)
             _finish_epoch(training, path, progress, meters, bar, writer)
             meters = Meters(training.names, training.accelerator.device)
             over = progress.epoch == training.experiment.epochs
@@ -57,7 +57,7 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
     return progress
 
 
-def _epoch(training: Training, path: Path, progress: Progress, meters: Meters, interrupt, bar, saved: float) -> float:
+def _epoch(training: Training, path: Path, label: str, progress: Progress, meters: Meters, interrupt, bar, saved: float) -> float:
     """The rest of one epoch; returns when the last checkpoint was written."""
     settings, epoch = training.settings, progress.epoch
     length = len(training.data.train)
@@ -79,8 +79,7 @@ def _epoch(training: Training, path: Path, progress: Progress, meters: Meters, i
         if interrupt.asked if training.accelerator.num_processes == 1 else look and _any(training, interrupt.asked):
             _account(progress, start)
             save(training, path, progress, meters)
-            done = f"{progress.epoch} epochs and {progress.step} steps"
-            raise Interrupted(f"stopped after {done}; go on with --resume --work-dir {path}")
+            raise Interrupted(f"stopped {label} after {progress.epoch} epochs and {progress.step} steps")
         if look and progress.step < length and time.monotonic() - saved >= settings.checkpoint_seconds:
             start = _account(progress, start)
             save(training, path, progress, meters)

@@ -21,6 +21,7 @@ from accelerate import PartialState
 from kdzoo.config import Config, merge
 from kdzoo.engine import folder
 from kdzoo.engine.experiment import locate, read_experiment
+from kdzoo.engine.interrupt import Interrupted
 from kdzoo.engine.run import train_run
 from kdzoo.engine.setup import preflight
 from kdzoo.errors import ConfigError, did_you_mean
@@ -51,6 +52,7 @@ def train(
 
     Raises:
         UserError: anything the user can mend, in one sentence.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved, the message says how to go on.
 
     Example:
         >>> cfg = Config.from_file("configs/quickstart.py")
@@ -60,10 +62,13 @@ def train(
     if seeds is not None:
         config = config.override({"seeds": list(seeds)}, "--seeds")
     path = Path(work_dir) if work_dir is not None else folder.default_folder(config)
-    if config.get("runs"):
-        return _train_study(config, path, resume, device)
-    read_experiment(config)  # a mistake is told before an earlier run is set aside
-    return _train_seeds(config, path, path.name, resume, device, {})
+    try:
+        if config.get("runs"):
+            return _train_study(config, path, resume, device)
+        read_experiment(config)  # a mistake is told before an earlier run is set aside
+        return _train_seeds(config, path, path.name, resume, device, {})
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; go on with --resume --work-dir {path}") from None
 
 
 def _fresh(path: Path, resume: bool, device: str | None) -> None:

@@ -276,3 +276,26 @@ def test_class_counts_that_differ_are_told(tiny, tmp_path):
         UserError, match=r"seven\.safetensors does not fit resnet8: the checkpoint has 7 classes, the model 10"
     ):
         run(tiny | dict(teacher=teacher, losses=[dict(type="KD")]))
+
+
+def test_an_image_folder_with_a_corrupt_file_trains_and_counts_it(tiny, tmp_path, caplog):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 4)):
+        for name, shade in (("dark", 60), ("light", 190)):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(shade - 40, shade + 40, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    (tmp_path / "pictures" / "train" / "dark" / "3.png").write_bytes(b"not a picture")
+    cfg = tiny | dict(
+        data=dict(type="ImageFolder", path="pictures", size=16, resize=18),
+        augment=[dict(type="RandomResizedCrop"), dict(type="Flip")],
+        batch_size=5,
+        runtime=tiny["runtime"] | dict(workers=0),
+    )
+    metrics = run(cfg)
+    assert metrics["unreadable_images"] == 1 and metrics["last"]["epoch"] == 3
+    assert "3.png" in caplog.text

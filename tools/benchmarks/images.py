@@ -47,7 +47,8 @@ def find_images(root: str | None, limit: int | None, scratch: Path) -> Images:
 
 
 def read_images(label: str, folder: Path, limit: int | None, data: dict) -> Images:
-    part = read_part(folder, "train", CLASSES, "make it with `python tools/download.py --dataset cifar100`")
+    cure = f"make it with `python tools/download.py --dataset cifar100 --root {folder.parent}`"
+    part = read_part(folder, "train", CLASSES, cure)
     return Images(label, np.array(part.images[:limit]), part.labels[:limit], data)
 
 

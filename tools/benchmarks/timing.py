@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -14,9 +15,13 @@ LEAD = 8
 
 
 class Contestant(Protocol):
-    """A loop to be timed."""
+    """A loop to be timed.
+
+    ``limit`` is the name of the contestant that it can't be faster than.
+    """
 
     name: str
+    limit: str | None
 
     def steps(self, number: int, count: int) -> Iterator[int]:
         """Round ``number``: do a step, data included, and yield its images; ``count`` times."""
@@ -40,8 +45,9 @@ def interleave(
         For each name one rate a round, in the rounds' order.
     """
     rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
-    with tqdm(total=(rounds + 1) * len(contestants), unit="run", leave=False, disable=None) as bar:
+    with tqdm(total=(rounds + 1) * len(contestants), unit="run", leave=False, disable=None) as bar, no_collection():
         for number in range(rounds + 1):
+            gc.collect()
             first = number % len(contestants)
             for contestant in [*contestants[first:], *contestants[:first]]:
                 bar.set_postfix_str(contestant.name, refresh=False)
@@ -52,10 +58,20 @@ def interleave(
     return rates
 
 
-def time_steps(run: Iterator[int], steps: int, wait: Callable[[], None]) -> float:
-    """Images per second of the last ``steps`` of ``LEAD + steps`` steps, without garbage collection."""
-    gc.collect()
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Python's garbage collection is off inside."""
+    enabled = gc.isenabled()
     gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def time_steps(run: Iterator[int], steps: int, wait: Callable[[], None]) -> float:
+    """Images per second of the last ``steps`` of ``LEAD + steps`` steps."""
     try:
         for _ in range(LEAD):
             next(run)
@@ -65,7 +81,6 @@ def time_steps(run: Iterator[int], steps: int, wait: Callable[[], None]) -> floa
         wait()
         return images / (time.perf_counter() - start)
     finally:
-        gc.enable()
         run.close()
 
 

@@ -10,8 +10,16 @@ import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdzoo.errors import UserError
+
+if TYPE_CHECKING:  # --help is not to wait for torch
+    import torch
+
+    from kdzoo.tools.benchmarks.images import Images
+    from kdzoo.tools.benchmarks.machine import Machine
+    from kdzoo.tools.benchmarks.timing import Contestant
 
 PLAIN = "plain loop"
 # (device, teacher, student, batch size) -> the factor over the plain loop that kdzoo promises.
@@ -56,11 +64,13 @@ def run(arguments: argparse.Namespace) -> None:
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device here; take --device cpu")
+    if device.type == "cpu" and "fp16" in arguments.precision:
+        raise UserError("fp16 needs a GPU; take fp32 or bf16")  # accelerate would compute in fp32 and say nothing
     steps = arguments.steps or STEPS[device.type]
+    teacher, student = networks(arguments)
     machine = this_machine(device)
     with tempfile.TemporaryDirectory(prefix="kdzoo-benchmark-") as scratch:
         images = find_images(arguments.root, arguments.images, Path(scratch))
-        teacher, student = networks(arguments)
         print(f"{teacher} -> {student}, batch {arguments.batch_size}, {len(images.images):,} {images.label} images")
         print("\n".join(machine.lines()), flush=True)
         entrants = list(contestants(arguments, device, images, steps, Path(scratch)))
@@ -107,7 +117,9 @@ def variants(precisions: list[str], device: str) -> Iterator[tuple[str, str, dic
             yield f"{name}, warm teacher cache", f"bare {precision}, student", dict(teacher_cache=True, **runtime)
 
 
-def contestants(arguments: argparse.Namespace, device, images, steps: int, scratch: Path) -> Iterator:
+def contestants(
+    arguments: argparse.Namespace, device: "torch.device", images: "Images", steps: int, scratch: Path
+) -> Iterator["Contestant"]:
     """The plain loop, kdzoo's variants, and the bare networks that bound them."""
     from kdzoo.models import create_model
     from kdzoo.tools.benchmarks.bare_model import BareModel
@@ -182,7 +194,9 @@ def verdict(rows: list[dict], setting: tuple[str, str, str, int]) -> list[str]:
     ]
 
 
-def csv_rows(rows: list[dict], arguments: argparse.Namespace, machine, images, steps: int) -> list[dict[str, object]]:
+def csv_rows(
+    rows: list[dict], arguments: argparse.Namespace, machine: "Machine", images: "Images", steps: int
+) -> list[dict[str, object]]:
     """The rows for the CSV file, in the order of COLUMNS."""
     teacher, student = networks(arguments)
     shared = dict(
