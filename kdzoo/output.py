@@ -16,6 +16,8 @@ class ModelOutput:
         pooled: [B, D], the input of the classifier; ``None`` where nobody asked for it.
         aux_logits: [B, C] of an auxiliary head that is dropped at inference.
         index: [B] int64, the images' positions in the training set, for losses with a memory.
+        second: the output for a second, more strongly augmented view of the same images; ``None``
+            where there is one view.
     """
 
     logits: Tensor
@@ -23,3 +25,4 @@ class ModelOutput:
     pooled: Tensor | None = None
     aux_logits: Tensor | None = None
     index: Tensor | None = None
+    second: "ModelOutput | None" = None

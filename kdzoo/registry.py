@@ -67,13 +67,19 @@ class Registry:
             context: values the caller has to offer (say ``num_classes``); each goes to
                 the constructor only where it takes that keyword and ``cfg`` does not set it.
         """
+        target, arguments = self.check(cfg, place)
+        return construct(target, arguments, place, context, label=cfg["type"])
+
+    def check(self, cfg: Mapping[str, Any], place: str = "") -> tuple[Callable, dict[str, Any]]:
+        """The class ``cfg`` names and its keywords, checked but not built."""
         if not isinstance(cfg, Mapping):
             raise ConfigError(f"expected dict(type=...) for a {self.kind}, got {cfg!r}", place)
         if not isinstance(cfg.get("type"), str):
             raise ConfigError(f"this {self.kind} has no type; write dict(type='NAME', ...)", place)
         target = self.get(cfg["type"], place)
         arguments = {k: v for k, v in cfg.items() if k != "type"}
-        return construct(target, arguments, place, context, label=cfg["type"])
+        _check_arguments(target, arguments, place, cfg["type"])
+        return target, arguments
 
     def _walk(self) -> None:
         if self._walked:
@@ -99,16 +105,8 @@ def construct(
     """
     label = label or target.__name__
     parameters = inspect.signature(target).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n != "self"]
+    known = _check_arguments(target, arguments, place, label)
     offered = {k: v for k, v in (context or {}).items() if k in known and k not in arguments}
-    hints = _hints(target)
-    for key, value in arguments.items():
-        if key not in known and not takes_any:
-            raise ConfigError(f"{label} got unknown {key!r}{did_you_mean(key, known)}", place)
-        if key in hints and not _fits(value, hints[key]):
-            wanted = getattr(hints[key], "__name__", None) if isinstance(hints[key], type) else str(hints[key])
-            raise ConfigError(f"{label} expects {wanted} for {key!r}, got {value!r}", place)
     for key in known:
         if parameters[key].default is inspect.Parameter.empty and key not in arguments and key not in offered:
             raise ConfigError(f"{label} needs {key!r}; add {key}=... to it", place)
@@ -118,6 +116,21 @@ def construct(
         raise error if error.place else ConfigError(error.message, place, error.file) from None
     except ValueError as error:
         raise ConfigError(f"{label}: {error}", place) from error
+
+
+def _check_arguments(target: Callable, arguments: Mapping[str, Any], place: str, label: str) -> list[str]:
+    """The keywords ``target`` knows; ConfigError where ``arguments`` has another, or a value of a wrong type."""
+    parameters = inspect.signature(target).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n != "self"]
+    hints = _hints(target)
+    for key, value in arguments.items():
+        if key not in known and not takes_any:
+            raise ConfigError(f"{label} got unknown {key!r}{did_you_mean(key, known)}", place)
+        if key in hints and not _fits(value, hints[key]):
+            wanted = getattr(hints[key], "__name__", None) if isinstance(hints[key], type) else str(hints[key])
+            raise ConfigError(f"{label} expects {wanted} for {key!r}, got {value!r}", place)
+    return known
 
 
 def _hints(target: Callable) -> dict[str, Any]:

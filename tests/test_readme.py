@@ -26,7 +26,7 @@ def test_its_config_is_valid(tmp_path):
     path = tmp_path / "configs" / "cifar100" / "x" / "leaf.py"
     path.parent.mkdir(parents=True)
     path.write_text(text.replace("../../_base_", str(ROOT / "configs" / "_base_")))
-    student, teacher = read_experiment(Config.from_file(path)).networks()
+    student, (teacher,) = read_experiment(Config.from_file(path)).networks()
     assert (student.name, teacher.name) == ("resnet8x4", "resnet32x4")
 
 

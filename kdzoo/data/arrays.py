@@ -75,12 +75,13 @@ class ArraySource:
         return whole if limit is None else min(whole, limit)
 
     def loader(
-        self, split: str, plan: TrainPlan | TestPlan, pipeline: Pipeline, device: torch.device, workers: int
+        self, split: str, plan: TrainPlan | TestPlan, pipeline: Pipeline, device: torch.device, workers: int,
+        second: Pipeline | None = None,
     ) -> MemoryLoader:
         if any(isinstance(step, RandomResizedCrop) for step in pipeline.steps):
             raise ConfigError("RandomResizedCrop is for streamed sets (ImageFolder, ImageNet); use PadCrop", "augment")
         part = self.part(split)
-        return MemoryLoader(part.images, part.labels, plan, pipeline, device)
+        return MemoryLoader(part.images, part.labels, plan, pipeline, device, second)
 
     @cached_property
     def _moments(self) -> Statistics:

@@ -20,6 +20,7 @@ class Batch:
             is; ``None`` where views are unbounded.
         weight: local B * world / global B: the mean over processes of ``weight * local mean``
             is the mean over the global batch.
+        second: [B, C, H, W], a second view of the same images; ``None`` where none is asked for.
     """
 
     images: Tensor
@@ -27,6 +28,7 @@ class Batch:
     index: Tensor | None
     view: Tensor | None
     weight: float
+    second: Tensor | None = None
 
 
 class Loader(Protocol):

@@ -5,12 +5,14 @@ import torch
 from kdzoo.data.batch import Data
 from kdzoo.data.order import TestPlan, TrainPlan
 from kdzoo.data.pipeline import Pipeline
+from kdzoo.errors import ConfigError
 from kdzoo.registry import AUGMENTS, DATASETS
 
 
 def build_data(
     cfg: dict, batch_size: int, augment: list[dict], seed: int, device: torch.device,
     rank: int = 0, world: int = 1, test_batch_size: int | None = None, workers: int = 4,
+    augment_second: list[dict] | None = None,
 ) -> Data:
     """The data set a config names.
 
@@ -27,6 +29,8 @@ def build_data(
         world: number of processes.
         test_batch_size: images of a test step over all processes; default: ``batch_size``.
         workers: worker processes of streamed sets, at most one a core; in-memory sets need none.
+        augment_second: augmentations of a second view of every training image, for losses that take
+            one; in-memory sets only, and neither list may mix images then.
 
     Returns:
         The set with its loaders.
@@ -42,11 +46,18 @@ def build_data(
     device = torch.device(device)
     source = DATASETS.build(cfg, place="data")
     context = {"num_classes": len(source.classes), "mean": source.mean}
-    steps = [AUGMENTS.build(step, place=f"augment[{i}]", **context) for i, step in enumerate(augment)]
+    steps = _steps(augment, "augment", context)
+    second = None if augment_second is None else _steps(augment_second, "augment_second", context)
+    if second is not None and any(getattr(step, "mixes", False) for step in steps + second):
+        raise ConfigError("images can't be mixed where there are two views of each", "augment_second")
     train_plan = TrainPlan(source.size("train"), batch_size, seed, rank, world)
     test_plan = TestPlan(source.size("test"), test_batch_size or batch_size, rank, world)
     return Data(
-        train=source.loader("train", train_plan, Pipeline(steps), device, workers),
+        train=source.loader("train", train_plan, Pipeline(steps), device, workers, None if second is None else Pipeline(second)),
         test=source.loader("test", test_plan, Pipeline([]), device, workers),
         classes=source.classes, mean=source.mean, std=source.std, shape=source.shape,
     )
+
+
+def _steps(augment: list[dict], place: str, context: dict) -> list:
+    return [AUGMENTS.build(step, place=f"{place}[{i}]", **context) for i, step in enumerate(augment)]

@@ -89,8 +89,11 @@ class FolderSource:
         return whole if limit is None else min(whole, limit)
 
     def loader(
-        self, split: str, plan: TrainPlan | TestPlan, pipeline: Pipeline, device: torch.device, workers: int
+        self, split: str, plan: TrainPlan | TestPlan, pipeline: Pipeline, device: torch.device, workers: int,
+        second: Pipeline | None = None,
     ) -> StreamLoader:
+        if second is not None:
+            raise ConfigError("a second view is for sets in memory; streamed pictures have one", "augment_second")
         steps, crop = pipeline.steps, None
         if steps and isinstance(steps[0], RandomResizedCrop):
             crop, steps = steps[0], steps[1:]

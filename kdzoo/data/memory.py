@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdzoo.data.batch import Batch
-from kdzoo.data.order import TestPlan, TrainPlan
+from kdzoo.data.order import Share, TestPlan, TrainPlan
 from kdzoo.data.pipeline import Pipeline, render_views
 from kdzoo.data.pixels import upload
 
@@ -25,16 +25,17 @@ class MemoryLoader:
         plan: which images each step takes.
         pipeline: the augmentation.
         device: where batches are put.
+        second: the augmentation of a second view.
     """
 
     def __init__(
         self, images: np.ndarray, labels: np.ndarray, plan: TrainPlan | TestPlan, pipeline: Pipeline,
-        device: torch.device,
+        device: torch.device, second: Pipeline | None = None,
     ):
         self.size, self.views, self.augment_id = len(labels), pipeline.views, pipeline.augment_id
         self.broken: list[str] = []
         self._arrays = images, labels
-        self._plan, self._pipeline, self._device = plan, pipeline, device
+        self._plan, self._pipeline, self._second, self._device = plan, pipeline, second, device
         self._labels = torch.from_numpy(labels).to(device)
         store = torch.from_numpy(images)
         self._images = store.to(device) if _fits(images.nbytes, device) else store
@@ -53,7 +54,7 @@ class MemoryLoader:
             images, target = self._pipeline.apply(self._gather(positions), target, share.rows, count, draws)
             yield Batch(
                 images=images, target=target, index=torch.from_numpy(share.whole[share.rows]),
-                view=self._pipeline.view(draws, share.rows), weight=share.weight,
+                view=self._pipeline.view(draws, share.rows), weight=share.weight, second=self._second_view(share),
             )
 
     def render(self, index: Tensor, view: Tensor) -> Tensor:
@@ -63,6 +64,16 @@ class MemoryLoader:
             ValueError: the augmentation has no finite number of views, or a number is out of range.
         """
         return render_views(self._gather(np.asarray(index)), self._pipeline.steps, view)
+
+    def _second_view(self, share: Share) -> Tensor | None:
+        """[B, C, H, W] float32; drawn after the first view, which is the same with and without it."""
+        if self._second is None:
+            return None
+        height, width = self._images.shape[1:3]
+        draws = self._second.draw(share.rng, len(share.whole), height, width)
+        images = self._gather(share.whole[share.rows])
+        labels = images.new_zeros(len(images), dtype=torch.int64)  # nothing mixes, so they do not count
+        return self._second.apply(images, labels, share.rows, len(share.whole), draws)[0]
 
     def fingerprint(self) -> str:
         """SHA-256 of the shape, the images and the labels."""

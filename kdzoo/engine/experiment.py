@@ -79,10 +79,13 @@ class Experiment:
         batch_size: images per optimizer step, over all processes.
         pair: a name of ``kdzoo.models.pairs``; gives student and teacher their names.
         student: a model name or ``dict(name=..., checkpoint=...)``.
-        teacher: likewise; ``None`` trains plainly.
+        teacher: likewise; ``None`` trains plainly; of a list the logits are fused, see
+            ``kdzoo.distill.EnsembleTeacher``.
         augment: ``[dict(type="PadCrop", padding=4), ...]``.
+        augment_second: of a second view of each image, for losses that take one (MLKD).
         test_batch_size: images per evaluation batch.
         clip_grad: largest gradient norm; ``None`` leaves it.
+        align_gradients: take from the distillation's gradient what opposes the task's (Dual-Head KD).
         ema_decay: evaluate and keep an exponential moving average of the weights.
         seed: of initialisation, order and augmentation.
         name: of the run's folder; the config file's where ``None``.
@@ -99,10 +102,12 @@ class Experiment:
     batch_size: int = 64
     pair: str | None = None
     student: str | dict | None = None
-    teacher: str | dict | None = None
+    teacher: str | dict | list | None = None
     augment: list = field(default_factory=list)
+    augment_second: list | None = None
     test_batch_size: int = 500
     clip_grad: float | None = None
+    align_gradients: bool = False
     ema_decay: float | None = None
     seed: int = 0
     name: str | None = None
@@ -119,22 +124,22 @@ class Experiment:
     def settings(self) -> Runtime:
         return construct(Runtime, self.runtime, "runtime", label="runtime")
 
-    def networks(self) -> tuple[Network, Network | None]:
-        """Student and teacher, with the pair's names filled in."""
-        student, teacher = _network(self.student, "student"), _network(self.teacher, "teacher")
+    def networks(self) -> tuple[Network, list[Network]]:
+        """The student and the teachers, with the pair's names filled in; no teacher trains plainly."""
+        student = _network(self.student, "student")
+        listed = self.teacher if isinstance(self.teacher, (list, tuple)) else [self.teacher]
+        teachers = [_network(teacher, "teacher") for teacher in listed if teacher is not None]
         if self.pair is not None:
             if self.pair not in PAIRS:
                 raise ConfigError(f"unknown pair {self.pair!r}{did_you_mean(self.pair, PAIRS)}", "pair")
-            pair = PAIRS[self.pair]
-            student.name = student.name or pair.student
-            teacher.name = teacher.name or pair.teacher
+            student.name = student.name or PAIRS[self.pair].student
+            for teacher in teachers:
+                teacher.name = teacher.name or PAIRS[self.pair].teacher
         if student.name is None:
             raise ConfigError("no network to train; set student = 'NAME' or pair = 'TEACHER-STUDENT'", "student")
-        if self.teacher is None:
-            return student, None
-        if teacher.name is None:
+        if any(teacher.name is None for teacher in teachers):
             raise ConfigError("the teacher has no name; set teacher = dict(name=..., checkpoint=...)", "teacher")
-        return student, teacher
+        return student, teachers
 
 
 def _network(value: str | dict | None, place: str) -> Network:

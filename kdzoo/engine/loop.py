@@ -16,11 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kdzoo.data import Batch
+from kdzoo.distill import AlignedGradients, StepLosses
 from kdzoo.engine import checkpoint, folder
 from kdzoo.engine.evaluate import confusion_matrix, gather_rows, predict, score, write_evaluation
 from kdzoo.engine.interrupt import Interrupt, Interrupted
 from kdzoo.engine.meters import Means, Meters, NonFiniteLoss
 from kdzoo.engine.setup import Training
+from kdzoo.errors import UserError
 from kdzoo.models import save_weights
 
 
@@ -57,11 +59,14 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
     return progress
 
 
-def _epoch(training: Training, path: Path, label: str, progress: Progress, meters: Meters, interrupt, bar, saved: float) -> float:
+def _epoch(
+    training: Training, path: Path, label: str, progress: Progress, meters: Meters, interrupt, bar, saved: float
+) -> float:
     """The rest of one epoch; returns when the last checkpoint was written."""
     settings, epoch = training.settings, progress.epoch
     length = len(training.data.train)
     training.distiller.train()
+    training.raw.set_epoch(epoch)
     start = time.monotonic()
     for batch in training.data.train.epoch(epoch, progress.step):
         number = epoch * length + progress.step
@@ -90,29 +95,60 @@ def _epoch(training: Training, path: Path, label: str, progress: Progress, meter
 
 def train_step(training: Training, batch: Batch, meters: Meters, number: int) -> None:
     """One optimizer step; nothing in it waits for the device."""
-    accelerator, parts = training.accelerator, training.settings.accumulate
-    teacher_logits = training.teacher_logits(batch)
-    pieces = torch.arange(len(batch.images)).tensor_split(parts) if parts > 1 else [None]
-    for position, piece in enumerate(pieces):
-        images, target, taught = batch.images, batch.target, teacher_logits
-        if piece is not None:
-            span = slice(int(piece[0]), int(piece[-1]) + 1) if len(piece) else slice(0, 0)
-            images, target = images[span], target[span]
-            taught = None if taught is None else taught[span]
-        if not len(images):
-            continue
-        last = position == len(pieces) - 1
-        with nullcontext() if last else accelerator.no_sync(training.distiller):
-            losses = training.distiller(images, target, taught)
-            accelerator.backward(losses.total * (batch.weight * len(images) / len(batch.images)))
-        meters.update(losses, len(images), number)
-    if training.experiment.clip_grad is not None:
-        accelerator.clip_grad_norm_(training.distiller.parameters(), training.experiment.clip_grad)
+    accelerator, experiment = training.accelerator, training.experiment
+    inputs = _inputs(training, batch)
+    aligned = AlignedGradients(training.distiller.parameters()) if experiment.align_gradients else None
+    spans = _spans(len(batch.images), training.settings.accumulate)
+    for span in spans:
+        images, *rest = (None if x is None else x[span] for x in inputs)
+        share = batch.weight * len(images) / len(batch.images)
+        alone = accelerator.no_sync(training.distiller) if aligned or span is not spans[-1] else nullcontext()
+        with alone:
+            losses = _forward(training, images, rest, number)
+            if aligned is None:
+                accelerator.backward(losses.total * share)
+            else:
+                scaled = accelerator.scaler.scale if accelerator.scaler is not None else _same
+                aligned.add(*(scaled(part * share) for part in training.raw.split(losses)))
+        meters.update(losses._replace(terms=losses.terms.detach()), len(images), number)
+    if aligned is not None:
+        several = accelerator.num_processes > 1
+        aligned.write(reduce=(lambda flat: accelerator.reduce(flat, "mean")) if several else None)
+    if experiment.clip_grad is not None:
+        accelerator.clip_grad_norm_(training.distiller.parameters(), experiment.clip_grad)
+    if training.step_cap is not None:
+        training.step_cap.watch(batch.images)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=not training.settings.cuda_graph)
     training.schedule.step()
     if training.ema is not None:
         training.ema.update(training.student)
+
+
+def _inputs(training: Training, batch: Batch) -> list[Tensor | None]:
+    """What the Distiller takes, in its order; what no loss asks for stays behind."""
+    index = batch.index if training.raw.needs_index else None
+    if index is not None:
+        index = index.to(batch.images.device, non_blocking=True)
+    second = batch.second if training.raw.needs_second else None
+    return [batch.images, batch.target, training.teacher_logits(batch), index, second]
+
+
+def _spans(size: int, parts: int) -> list[slice]:
+    """The rows of each part of a batch; parts that would be empty are left out."""
+    ends = [size * (part + 1) // parts for part in range(parts)]
+    return [slice(first, end) for first, end in zip([0, *ends], ends, strict=False) if end > first]
+
+
+def _forward(training: Training, images: Tensor, rest: list[Tensor | None], number: int) -> StepLosses:
+    try:
+        return training.distiller(images, *rest)
+    except ValueError as error:  # a loss refuses its inputs: NaN logits on the CPU, a missing index, a wrong size
+        raise UserError(f"step {number}: {error}") from error
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Meters, bar, writer) -> None:

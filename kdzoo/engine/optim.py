@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from kdzoo.engine.orthograd import orthograd
 from kdzoo.errors import ConfigError, did_you_mean
 from kdzoo.registry import construct
 
@@ -18,13 +19,16 @@ def build_optimizer(cfg: Mapping[str, Any], model: nn.Module) -> torch.optim.Opt
         cfg: ``dict(type="SGD", lr=0.05, momentum=0.9, ...)``; ``type`` is a class of torch.optim or
             a name of timm (``"lamb"``, ``"muon"``, ...). ``decay_all=False`` spares biases and
             normalisation weights (all parameters of one dimension) from weight decay; the
-            CIFAR literature decays all, so that is the default.
+            CIFAR literature decays all, so that is the default. ``orthograd=True`` takes from each
+            gradient its part along the weights (see ``kdzoo.engine.orthograd``).
 
     Example:
         >>> optimizer = build_optimizer(dict(type="SGD", lr=0.05, weight_decay=5e-4), model)
     """
     arguments = dict(cfg)
     kind, decay_all = arguments.pop("type", None), arguments.pop("decay_all", True)
+    orthogonal = arguments.pop("orthograd", False)
+    arguments.pop("step_cap", None)  # needs the network: see build_training
     if not isinstance(kind, str):
         raise ConfigError("the optimizer has no type; write dict(type='SGD', lr=...)", "optimizer")
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -32,7 +36,8 @@ def build_optimizer(cfg: Mapping[str, Any], model: nn.Module) -> torch.optim.Opt
     if not decay_all:
         decayed, spared = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups = [dict(params=decayed), dict(params=spared, weight_decay=0.0)]
-    return construct(_optimizer_class(kind), {"params": groups, **arguments}, "optimizer", label=kind)
+    optimizer = construct(_optimizer_class(kind), {"params": groups, **arguments}, "optimizer", label=kind)
+    return orthograd(optimizer) if orthogonal else optimizer
 
 
 def _optimizer_class(kind: str) -> type[torch.optim.Optimizer]:

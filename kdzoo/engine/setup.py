@@ -1,5 +1,6 @@
 """From an experiment to everything that trains: data, networks, losses, optimizer, schedule."""
 
+import hashlib
 import math
 import os
 from dataclasses import dataclass
@@ -9,18 +10,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, DistributedType
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from kdzoo.data import Batch, Data, build_data
-from kdzoo.distill import Distiller, TeacherCache, build_terms
+from kdzoo.distill import Distiller, EnsembleTeacher, TeacherCache, build_terms, check_term, loss_context
 from kdzoo.distill.teacher_cache import CacheCard
 from kdzoo.engine.evaluate import gather_rows, predict, score
 from kdzoo.engine.experiment import Experiment, Network, Runtime
 from kdzoo.engine.optim import build_optimizer, build_schedule
+from kdzoo.engine.step_cap import StepCap
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.models import Classifier, create_model, load_weights, weights_hash
+from kdzoo.models.classifier import classifier_of
 from kdzoo.registry import AUGMENTS, DATASETS
 
 
@@ -33,11 +36,13 @@ class Training:
     accelerator: Accelerator
     data: Data
     student: Classifier
-    distiller: nn.Module  # the Distiller as accelerate wraps it
+    raw: Distiller
+    distiller: nn.Module  # the same, as accelerate wraps it
     optimizer: Any
     schedule: torch.optim.lr_scheduler.LRScheduler
     names: list[str]  # of the loss terms
     facts: dict[str, Any]  # what the run's record says of student and teacher
+    step_cap: StepCap | None = None
     ema: ModelEmaV3 | None = None
     cache: TeacherCache | None = None
     teacher: Classifier | None = None
@@ -66,9 +71,9 @@ def preflight(experiment: Experiment) -> None:
         ConfigError: with the place of the mistake.
     """
     _ = experiment.settings
-    _, teacher = experiment.networks()
-    terms = build_terms(experiment.losses)
-    Distiller(nn.Identity(), terms, nn.Identity() if teacher is not None else None)
+    _, teachers = experiment.networks()
+    for number, loss in enumerate(experiment.losses):
+        check_term(loss, f"losses[{number}]", taught=bool(teachers))
     build_optimizer(experiment.optimizer, nn.Linear(1, 1))
     DATASETS.get(str(experiment.data.get("type")), "data")
     for number, augment in enumerate(experiment.augment):
@@ -94,22 +99,31 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
         accelerator.num_processes,
         experiment.test_batch_size,
         settings.workers,
+        experiment.augment_second,
     )
-    student_network, teacher_network = experiment.networks()
+    student_network, teacher_networks = experiment.networks()
     torch.manual_seed(experiment.seed)
     student = _build_network(student_network, data, "student")
     facts: dict[str, Any] = {"student": _student_facts(student, student_network, experiment.seed), "teacher": None}
     if settings.sync_bn and accelerator.num_processes > 1:
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
-    terms = build_terms(experiment.losses)
+    student = _place(student, accelerator, settings)
     teacher = None
-    if teacher_network is not None:
-        teacher = _place(_build_network(teacher_network, data, "teacher"), accelerator, settings)
-        facts["teacher"] = _teacher_facts(teacher, teacher_network, data, accelerator)
-    distiller = Distiller(_place(student, accelerator, settings), terms, teacher)
+    if teacher_networks:
+        teachers = [_place(_build_network(n, data, "teacher"), accelerator, settings) for n in teacher_networks]
+        facts["teacher"] = _teacher_facts(teachers, teacher_networks, data, accelerator)
+        teacher = teachers[0] if len(teachers) == 1 else EnsembleTeacher(teachers)
+    example = torch.zeros(2, *data.shape, device=accelerator.device)
+    context = loss_context(student, teacher, example, data.train.size, experiment.epochs)
+    if len(teacher_networks) == 1 and (classifier := classifier_of(teacher.network)) is not None:
+        context["teacher_classifier"] = classifier
+    terms = build_terms(experiment.losses, **context)
+    distiller = Distiller(student, terms, teacher, align=experiment.align_gradients)
+    _check_combination(experiment, settings, distiller, accelerator)
     distiller.to(accelerator.device)
     ema = ModelEmaV3(student, decay=experiment.ema_decay) if experiment.ema_decay else None
     optimizer = build_optimizer(experiment.optimizer, distiller)
+    step_cap = _step_cap(experiment, optimizer, student)
     schedule = build_schedule(experiment.schedule, optimizer, experiment.epochs, len(data.train))
     cache = _cache(experiment, settings, distiller, facts, data, accelerator) if settings.teacher_cache else None
     if settings.compile:
@@ -125,15 +139,31 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
         accelerator,
         data,
         student,
+        distiller,
         wrapped,
         optimizer,
         schedule,
         distiller.names,
         facts,
+        step_cap,
         ema,
         cache,
         teacher,
     )
+
+
+def _check_combination(
+    experiment: Experiment, settings: Runtime, distiller: Distiller, accelerator: Accelerator
+) -> None:
+    """Refuse settings that do not go together."""
+    if distiller.needs_second and experiment.augment_second is None:
+        message = "a loss takes a second view of the images; set augment_second = [dict(type='PadCrop'), ...]"
+        raise ConfigError(message, "losses")
+    if settings.cuda_graph and (distiller.needs_second or distiller.needs_index or distiller.align):
+        message = "a CUDA graph holds no second view, memory of images or gradient alignment; set it to False"
+        raise ConfigError(message, "runtime.cuda_graph")
+    if distiller.align and accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
 
 
 def _accelerator(settings: Runtime, device: str | None) -> Accelerator:
@@ -153,6 +183,16 @@ def _accelerator(settings: Runtime, device: str | None) -> Accelerator:
     if device is not None and accelerator.device.type != device:
         raise UserError(f"no {device} device here, only {accelerator.device.type}; leave --device out")
     return accelerator
+
+
+def _step_cap(experiment: Experiment, optimizer: torch.optim.Optimizer, student: Classifier) -> StepCap | None:
+    """``optimizer = dict(..., step_cap=True)``, or a number for its limit."""
+    limit = experiment.optimizer.get("step_cap", False)
+    if limit is False:
+        return None
+    if not isinstance(limit, (bool, int, float)) or limit <= 0:
+        raise ConfigError(f"step_cap must be True or a number above 0, got {limit!r}", "optimizer")
+    return StepCap(optimizer, student, **({} if limit is True else dict(limit=limit)))
 
 
 def _build_network(network: Network, data: Data, place: str) -> Classifier:
@@ -187,16 +227,27 @@ def _student_facts(student: Classifier, network: Network, seed: int) -> dict[str
     return dict(name=network.name, parameters=sum(p.numel() for p in student.parameters()), init=init)
 
 
-def _teacher_facts(teacher: Classifier, network: Network, data: Data, accelerator: Accelerator) -> dict[str, Any]:
-    """The teacher's own accuracy, so that a bad one is told before the student has learnt from it."""
-    scores = score(*gather_rows(accelerator, *predict(teacher, data.test.epoch(0), accelerator.autocast)))
+def _teacher_facts(
+    teachers: list[Classifier], networks: list[Network], data: Data, accelerator: Accelerator
+) -> dict[str, Any]:
+    """The teachers' own accuracy, so that a bad one is told before the student has learnt from it."""
+    top1 = []
     chance = 1.0 / data.num_classes
-    if scores.top1 / 100 <= chance + 3 * math.sqrt(chance * (1 - chance) / data.test.size):
-        accelerator.print(
-            f"warning: the teacher {network.name} has {scores.top1:.1f} % on the test images, about chance; "
-            "check teacher.checkpoint and the class order"
-        )
-    return dict(name=network.name, checkpoint=network.checkpoint, sha256=weights_hash(teacher), top1=scores.top1)
+    for teacher, network in zip(teachers, networks, strict=True):
+        scores = score(*gather_rows(accelerator, *predict(teacher, data.test.epoch(0), accelerator.autocast)))
+        if scores.top1 / 100 <= chance + 3 * math.sqrt(chance * (1 - chance) / data.test.size):
+            accelerator.print(
+                f"warning: the teacher {network.name} has {scores.top1:.1f} % on the test images, about chance; "
+                "check teacher.checkpoint and the class order"
+            )
+        top1.append(scores.top1)
+    hashes = [weights_hash(teacher) for teacher in teachers]
+    return dict(
+        name=" + ".join(network.name for network in networks),
+        checkpoint=" + ".join(str(network.checkpoint) for network in networks),
+        sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest(),
+        top1=sum(top1) / len(top1),
+    )
 
 
 def cache_root(settings: Runtime) -> Path:
@@ -212,8 +263,9 @@ def _cache(
 ) -> TeacherCache | None:
     if not distiller.uses_teacher:
         return None
-    if distiller.features:
-        raise ConfigError("a loss needs the teacher's features, the cache holds logits only", "runtime.teacher_cache")
+    if distiller.features or distiller.needs_second:
+        message = "a loss needs the teacher's features or a second view, the cache holds logits of the first"
+        raise ConfigError(message, "runtime.teacher_cache")
     if data.train.views is None:
         names = ", ".join(a.get("type", "?") for a in experiment.augment)
         message = f"the views of {names} can't be numbered; only PadCrop and Flip can be cached"

@@ -139,28 +139,38 @@ def _expand(config: Config) -> dict[str, Config]:
     return runs
 
 
-def _check_reference(run: Config, earlier: dict[str, Config], place: str) -> None:
-    for role in ("teacher", "student"):
-        network = run.get(role)
+def _references(config: Config) -> dict[str, str]:
+    """Place of a checkpoint in the config -> NAME, of all checkpoints that say ``run:NAME``."""
+    teachers = config.get("teacher")
+    networks = {"student": config.get("student")}
+    if isinstance(teachers, (list, tuple)):
+        networks |= {f"teacher.{number}": teacher for number, teacher in enumerate(teachers)}
+    else:
+        networks["teacher"] = teachers
+    found = {}
+    for place, network in networks.items():
         checkpoint = network.get("checkpoint") if isinstance(network, dict) else None
-        if isinstance(checkpoint, str) and checkpoint.startswith(RUN) and checkpoint[len(RUN) :] not in earlier:
-            known = did_you_mean(checkpoint[len(RUN) :], earlier)
-            message = f"no earlier run is named {checkpoint[len(RUN) :]!r}{known}"
-            raise ConfigError(message, f"{place}.{role}.checkpoint", run.file)
+        if isinstance(checkpoint, str) and checkpoint.startswith(RUN):
+            found[f"{place}.checkpoint"] = checkpoint[len(RUN) :]
+    return found
+
+
+def _check_reference(run: Config, earlier: dict[str, Config], place: str) -> None:
+    for where, name in _references(run).items():
+        if name not in earlier:
+            message = f"no earlier run is named {name!r}{did_you_mean(name, earlier)}"
+            raise ConfigError(message, f"{place}.{where}", run.file)
 
 
 def _resolve(config: Config, seed: int, earlier: dict[str, dict[int, Path]]) -> Config:
     """Replace ``run:NAME`` by the path of that run's weights."""
-    for role in ("teacher", "student"):
-        network = config.get(role)
-        checkpoint = network.get("checkpoint") if isinstance(network, dict) else None
-        if isinstance(checkpoint, str) and checkpoint.startswith(RUN):
-            weights = earlier.get(checkpoint[len(RUN) :])
-            if not weights:
-                message = f"{checkpoint!r} names a run of a study, and this config has no earlier run of that name"
-                raise locate(ConfigError(message, f"{role}.checkpoint"), config)
-            best = weights.get(seed, next(iter(weights.values())))
-            config = config.override({f"{role}.checkpoint": str(best)}, config.origin(role) or "")
+    for place, name in _references(config).items():
+        weights = earlier.get(name)
+        if not weights:
+            message = f"{RUN + name!r} names a run of a study, and this config has no earlier run of that name"
+            raise locate(ConfigError(message, place), config)
+        last = weights.get(seed, next(iter(weights.values())))
+        config = config.override({place: str(last)}, config.origin(place) or "")
     return config
 
 

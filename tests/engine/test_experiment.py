@@ -65,7 +65,7 @@ def test_an_unknown_key_is_told_with_the_file_that_set_it(tmp_path):
 
 def test_a_pair_names_student_and_teacher(tiny):
     experiment = read_experiment(changed(tiny, pair="vgg13-vgg8", student=None, teacher=dict(checkpoint="t.pth")))
-    student, teacher = experiment.networks()
+    student, (teacher,) = experiment.networks()
     assert (student.name, teacher.name, teacher.checkpoint) == ("vgg8", "vgg13_cifar", "t.pth")
     plain = read_experiment(changed(tiny, pair="vgg13-vgg8", student=None))
-    assert plain.networks()[1] is None  # teacher=None trains plainly
+    assert plain.networks()[1] == []  # teacher=None trains plainly

@@ -1,4 +1,11 @@
-"""What every functional loss does first and last: check and widen its inputs, reduce its rows."""
+"""What every functional loss does first and last: check and widen its inputs, reduce its rows.
+
+Shapes and types are always checked. Values (NaN, labels out of range) are looked at on the CPU outside of
+torch.compile only: on a GPU a look would make every step wait for the device, and the training loop's meters
+name a term that became NaN.
+"""
+
+from math import isnan
 
 import torch
 from torch import Tensor
@@ -9,21 +16,58 @@ def widen(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context with autocast off: matrix products of a loss stay in float32."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def check_logits(logits: Tensor, name: str) -> Tensor:
-    """Widened ``logits``; ValueError unless they are a floating [B, C] with C >= 2."""
+    """Widened ``logits``; ValueError unless they are a floating [B, C] with B >= 1 and C >= 2, without NaN."""
     if logits.ndim != 2 or not logits.is_floating_point():
         raise ValueError(f"{name} must be floating logits [B, C], got {logits.dtype} {list(logits.shape)}")
-    if logits.shape[1] < 2:
-        raise ValueError(f"{name} must have at least 2 classes, got {list(logits.shape)}")
-    return widen(logits)
+    if logits.shape[0] < 1 or logits.shape[1] < 2:
+        raise ValueError(f"{name} must have at least 1 row and at least 2 classes, got {list(logits.shape)}")
+    wide = widen(logits)
+    # The sum is NaN wherever an entry is, and a tenth of the price of isnan; it is so for inf - inf, too.
+    if _visible(wide) and isnan(wide.detach().sum().item()) and wide.isnan().any():
+        raise ValueError(f"{name} must be numbers, got NaN in row {int(wide.isnan().any(dim=1).nonzero()[0])}")
+    return wide
 
 
-def check_pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both widened, the teacher detached; ValueError unless they have one shape [B, C]."""
-    if student.shape != teacher.shape:
-        shapes = f"{list(student.shape)} and {list(teacher.shape)}"
-        raise ValueError(f"student_logits and teacher_logits must have one shape, got {shapes}")
-    return check_logits(student, "student_logits"), check_logits(teacher.detach(), "teacher_logits")
+def check_pair(
+    student: Tensor, other: Tensor, name: str = "teacher_logits", detach: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Both widened, the other (the teacher) detached; ValueError unless they have one shape [B, C]."""
+    if student.shape != other.shape:
+        shapes = f"{list(student.shape)} and {list(other.shape)}"
+        raise ValueError(f"student_logits and {name} must have one shape, got {shapes}")
+    return check_logits(student, "student_logits"), check_logits(other.detach() if detach else other, name)
+
+
+def check_target(target: Tensor, logits: Tensor) -> Tensor:
+    """Class indices [B] as int64, or soft labels [B, C] in the type of ``logits``.
+
+    Raises:
+        ValueError: another shape or type; on the CPU also an index or a soft label out of range.
+    """
+    size, classes = logits.shape
+    if target.shape == logits.shape:
+        target = target.to(logits.dtype)
+        if _visible(target) and not _between(target.detach(), 0.0, 1.0 + 1e-3):
+            raise ValueError("target must hold soft labels between 0 and 1, got others (NaN, or logits?)")
+        return target
+    if target.shape != (size,) or target.is_floating_point() or target.dtype == torch.bool:
+        wanted = f"class indices [{size}] or soft labels {list(logits.shape)}"
+        raise ValueError(f"target must be {wanted}, got {target.dtype} {list(target.shape)}")
+    if _visible(target) and not _between(target, 0, classes - 1):
+        raise ValueError(f"target must hold class indices 0 to {classes - 1}, got {target.tolist()}")
+    return target.long()
+
+
+def check_labels(target: Tensor, logits: Tensor) -> Tensor:
+    """Class indices [B]: of soft labels [B, C] the largest entry's."""
+    target = check_target(target, logits)
+    return target if target.ndim == 1 else target.argmax(dim=1)
 
 
 def reduce(rows: Tensor, reduction: str) -> Tensor:
@@ -37,7 +81,25 @@ def reduce(rows: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def check_temperature(temperature: float) -> float:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+def check_temperature(temperature: float | Tensor) -> float | Tensor:
+    """``temperature`` itself; ValueError unless it is above 0. A learnt one (a tensor) is its module's business."""
+    if not isinstance(temperature, Tensor) and not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
     return temperature
+
+
+def check_weight(weight: float, name: str) -> float:
+    """``weight`` itself; ValueError unless it is a finite number from 0 up."""
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"{name} must be 0 or more and finite, got {weight}")
+    return weight
+
+
+def _visible(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _between(x: Tensor, low: float, high: float) -> bool:
+    """Whether all entries are; False with a NaN among them."""
+    least, most = x.aminmax()
+    return low <= least.item() and most.item() <= high

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdzoo.losses.functional.checks import check_logits, reduce
+from kdzoo.losses.functional.checks import check_logits, check_target, reduce
 
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
@@ -22,10 +22,6 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0, 
     logits = check_logits(logits, "logits")
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    if target.shape == logits.shape:
-        target = target.to(logits.dtype)
-    elif target.shape != logits.shape[:1] or target.is_floating_point():
-        wanted = f"class indices [{logits.shape[0]}] or soft labels {list(logits.shape)}"
-        raise ValueError(f"target must be {wanted}, got {target.dtype} {list(target.shape)}")
+    target = check_target(target, logits)
     rows = F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction="none")
     return reduce(rows, reduction)

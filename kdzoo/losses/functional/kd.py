@@ -4,13 +4,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdzoo.losses.functional.checks import check_pair, check_temperature, reduce
-from kdzoo.losses.functional.standardize import standardize as z_scores
+from kdzoo.losses.functional.standardize import z_scores
 
 
 def kd(
     student_logits: Tensor,
     teacher_logits: Tensor,
-    temperature: float = 4.0,
+    temperature: float | Tensor = 4.0,
     standardize: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
@@ -20,7 +20,7 @@ def kd(
         student_logits: [B, C].
         teacher_logits: [B, C]; detached.
         temperature: T, 4 as in RepDistiller and mdistiller; with ``standardize`` the paper's base
-            temperature, mostly 2.
+            temperature, mostly 2. A tensor of one element gets a gradient.
         standardize: replace both logits by their Z-scores first (logit standardization).
         reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for [B].
 

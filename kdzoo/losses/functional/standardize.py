@@ -27,7 +27,11 @@ def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
         >>> standardize(torch.tensor([[1.0, 2.0, 3.0]]))
         tensor([[-1.0000,  0.0000,  1.0000]])
     """
-    logits = check_logits(logits, "logits")
+    return z_scores(check_logits(logits, "logits"), eps)
+
+
+def z_scores(logits: Tensor, eps: float = 1e-7) -> Tensor:
+    """:func:`standardize` of logits that are checked already."""
     std, mean = torch.std_mean(logits, dim=1, keepdim=True)  # [B, 1]
     scores = (logits - mean) / (std + eps)
     return torch.where(std < STD_FLOOR, scores.detach(), scores)
