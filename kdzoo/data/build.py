@@ -53,7 +53,9 @@ def build_data(
     train_plan = TrainPlan(source.size("train"), batch_size, seed, rank, world)
     test_plan = TestPlan(source.size("test"), test_batch_size or batch_size, rank, world)
     return Data(
-        train=source.loader("train", train_plan, Pipeline(steps), device, workers, None if second is None else Pipeline(second)),
+        train=source.loader(
+            "train", train_plan, Pipeline(steps), device, workers, None if second is None else Pipeline(second)
+        ),
         test=source.loader("test", test_plan, Pipeline([]), device, workers),
         classes=source.classes, mean=source.mean, std=source.std, shape=source.shape,
     )

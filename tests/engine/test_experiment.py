@@ -17,10 +17,10 @@ def changed(tiny, **values):
     [
         (dict(optimzer=dict(type="SGD")), ["unknown 'optimzer'", "did you mean 'optimizer'?"]),
         (dict(losses=[dict(type="KD", temprature=2.0)]), ["losses[0]: KD got unknown 'temprature'", "'temperature'?"]),
-        (dict(losses=[dict(type="CrossEntropie")]), ["losses[0]: unknown loss", "'CrossEntropy'?"]),
+        (dict(losses=[dict(type="CrossEntropie")]), ["losses[0]: unknown loss", "'CrossEntropy'"]),
         (dict(losses=[]), ["losses", "at least one loss"]),
         (dict(losses=[dict(type="KD")]), ["losses[0]", "KD needs a teacher", "teacher = dict(checkpoint=...)"]),
-        (dict(losses=[dict(type="CrossEntropy", weight="a")]), ["losses[0]", "number for 'weight'"]),
+        (dict(losses=[dict(type="CrossEntropy", weight="a")]), ["losses[0]", "'weight'"]),
         (dict(runtime=dict(precison="bf16")), ["runtime", "unknown 'precison'", "'precision'?"]),
         (dict(runtime=dict(precision="fp8")), ["runtime", "'precision'", "'fp8'"]),
         (dict(optimizer=dict(type="SGDD", lr=1)), ["optimizer", "unknown optimizer 'SGDD'", "'SGD'"]),
