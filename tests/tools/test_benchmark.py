@@ -66,17 +66,20 @@ def test_the_table_and_the_csv_say_the_same(tmp_path, capsys):
     assert share["bare fp32"] == ""
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--rounds", "0"], "--rounds is 0; use 1 or more"),
-    (["--steps", "0"], "--steps is 0; use 1 or more"),
-    (["--batch-size", "1"], "--batch-size is 1; use 2 or more"),
-    (["--images", "4"], "--images is 4; use 8 or more"),
-    (["--pair", "resnet20"], "expected TEACHER-STUDENT"),
-    (["--student", "resnet9"], "unknown model 'resnet9' (did you mean"),
-    (["--root", "nowhere"], "train_images.npy is missing"),
-    (["--csv", "other.csv"], "other.csv has other columns"),
-    (["--precision", "fp16"], "fp16 needs a GPU"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--rounds", "0"], "--rounds is 0; use 1 or more"),
+        (["--steps", "0"], "--steps is 0; use 1 or more"),
+        (["--batch-size", "1"], "--batch-size is 1; use 2 or more"),
+        (["--images", "4"], "--images is 4; use 8 or more"),
+        (["--pair", "resnet20"], "expected TEACHER-STUDENT"),
+        (["--student", "resnet9"], "unknown model 'resnet9' (did you mean"),
+        (["--root", "nowhere"], "train_images.npy is missing"),
+        (["--csv", "other.csv"], "other.csv has other columns"),
+        (["--precision", "fp16"], "fp16 needs a GPU"),
+    ],
+)
 def test_a_mistake_is_one_line(tmp_path, capsys, arguments, words):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     assert main(["train", *TINY, "--device", "cpu", *arguments]) == 2

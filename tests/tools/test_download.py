@@ -79,10 +79,15 @@ def test_a_set_that_is_there_is_left_alone(monkeypatch, tmp_path, capsys):
     assert "has no test_labels.npy; move it away" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [
-    URLError("Name or service not known"), RuntimeError("File not found or corrupted."), RuntimeError("a\nb"),
-    ConnectionResetError(),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        URLError("Name or service not known"),
+        RuntimeError("File not found or corrupted."),
+        RuntimeError("a\nb"),
+        ConnectionResetError(),
+    ],
+)
 def test_no_network_is_one_line_and_leaves_nothing(monkeypatch, tmp_path, capsys, error):
     monkeypatch.setattr(torchvision.datasets, "CIFAR100", failing(error))
     assert main(["--dataset", "cifar100"]) == 1

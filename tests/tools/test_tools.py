@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from kdzoo.config import Config
+from kdzoo.engine.experiment import read_experiment
+from kdzoo.engine.setup import preflight
+from kdzoo.engine.study import _expand
 from kdzoo.tools import eval_robust, make_configs, test, train
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +94,31 @@ def test_import_is_light():
     program = "import sys, kdzoo\nprint([m for m in ('torch', 'timm', 'accelerate', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def configs(*folders):
+    return sorted(p for f in folders for p in (ROOT / "configs" / f).rglob("*.py") if p.name != "__init__.py")
+
+
+@pytest.mark.parametrize("method", ["teachers", "students", "short", *make_configs.METHODS])
+def test_every_cifar_config_names_what_there_is(method):
+    for path in configs(f"cifar100/{method}"):
+        check(path)
+
+
+@pytest.mark.parametrize("path", configs("imagenet"), ids=lambda p: p.stem)
+def test_every_imagenet_config_names_what_there_is(path):
+    student, teachers = check(path)
+    import timm
+
+    for network in (student, *teachers):
+        assert timm.is_model(network.name.split(".")[0]), network.name
+
+
+def check(path):
+    config = Config.from_file(path)
+    if "runs" in config:
+        return [preflight(read_experiment(run)) for run in _expand(config).values()]
+    experiment = read_experiment(config)
+    preflight(experiment)
+    return experiment.networks()

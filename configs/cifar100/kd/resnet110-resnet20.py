@@ -1,4 +1,4 @@
-# resnet110-resnet20, KD: published 70.67; teacher 74.31.
+# resnet110-resnet20, kd: published 70.67; teacher 74.31.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet110-resnet20"

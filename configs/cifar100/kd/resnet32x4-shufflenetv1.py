@@ -1,4 +1,4 @@
-# resnet32x4-shufflenetv1, KD: published 74.07; teacher 79.42.
+# resnet32x4-shufflenetv1, kd: published 74.07; teacher 79.42.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet32x4-shufflenetv1"

@@ -1,4 +1,4 @@
-# resnet32x4-wrn_16_2, KD: published 74.90; teacher 79.42.
+# resnet32x4-wrn_16_2, kd: published 74.90; teacher 79.42.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet32x4-wrn_16_2"

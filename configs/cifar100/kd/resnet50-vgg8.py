@@ -1,4 +1,4 @@
-# resnet50-vgg8, KD: published 73.81; teacher 79.34.
+# resnet50-vgg8, kd: published 73.81; teacher 79.34.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet50-vgg8"

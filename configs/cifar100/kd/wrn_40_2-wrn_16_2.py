@@ -1,4 +1,4 @@
-# wrn_40_2-wrn_16_2, KD: published 74.92; teacher 75.61.
+# wrn_40_2-wrn_16_2, kd: published 74.92; teacher 75.61.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "wrn_40_2-wrn_16_2"

@@ -1,4 +1,4 @@
-# resnet110-resnet32, LSKD: published 74.17; teacher 74.31.
+# resnet110-resnet32, lskd: published 74.17; teacher 74.31.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet110-resnet32"

@@ -1,4 +1,4 @@
-# resnet32x4-shufflenetv2, LSKD: published 75.56; teacher 79.42.
+# resnet32x4-shufflenetv2, lskd: published 75.56; teacher 79.42.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet32x4-shufflenetv2"

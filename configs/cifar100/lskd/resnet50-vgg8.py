@@ -1,4 +1,4 @@
-# resnet50-vgg8, LSKD: no published number; teacher 79.34.
+# resnet50-vgg8, lskd: no published number of this recipe; teacher 79.34.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet50-vgg8"

@@ -1,4 +1,4 @@
-# resnet56-resnet20, LSKD: published 71.43; teacher 72.34.
+# resnet56-resnet20, lskd: published 71.43; teacher 72.34.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "resnet56-resnet20"

@@ -1,4 +1,4 @@
-# vgg13-mobilenetv2, LSKD: published 68.61; teacher 74.64.
+# vgg13-mobilenetv2, lskd: published 68.61; teacher 74.64.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "vgg13-mobilenetv2"

@@ -1,4 +1,4 @@
-# wrn_40_2-mobilenetv2, LSKD: published 69.23; teacher 75.61.
+# wrn_40_2-mobilenetv2, lskd: published 69.23; teacher 75.61.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "wrn_40_2-mobilenetv2"

@@ -1,4 +1,4 @@
-# wrn_40_2-wrn_40_1, LSKD: published 74.37; teacher 75.61.
+# wrn_40_2-wrn_40_1, lskd: published 74.37; teacher 75.61.
 _base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
 
 pair = "wrn_40_2-wrn_40_1"

@@ -1,0 +1,9 @@
+# resnet56-resnet20, ctkd: published 71.19; teacher 72.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet56-resnet20"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet56/last.safetensors")
+losses = [
+    dict(type="CrossEntropy", weight=0.1),
+    dict(type="CTKD", weight=0.9),
+]

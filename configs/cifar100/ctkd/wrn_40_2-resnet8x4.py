@@ -1,0 +1,9 @@
+# wrn_40_2-resnet8x4, ctkd: published 74.61; teacher 75.61.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "wrn_40_2-resnet8x4"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/wrn_40_2/last.safetensors")
+losses = [
+    dict(type="CrossEntropy", weight=0.1),
+    dict(type="CTKD", weight=0.9),
+]

@@ -1,0 +1,9 @@
+# resnet110-resnet32, ctkd_ls: published 74.01; teacher 74.31.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet110-resnet32"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet110/last.safetensors")
+losses = [
+    dict(type="CrossEntropy", weight=0.1),
+    dict(type="CTKD", standardize=True, weight=9.0),
+]

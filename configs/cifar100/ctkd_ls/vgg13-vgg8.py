@@ -1,0 +1,9 @@
+# vgg13-vgg8, ctkd_ls: published 74.47; teacher 74.64.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "vgg13-vgg8"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/vgg13_cifar/last.safetensors")
+losses = [
+    dict(type="CrossEntropy", weight=0.1),
+    dict(type="CTKD", standardize=True, weight=9.0),
+]

@@ -1,0 +1,10 @@
+# resnet110-resnet32, dhkd: no published number of this recipe; teacher 74.31.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet110-resnet32"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet110/last.safetensors")
+align_gradients = True
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="BinaryKLNorm", temperature=2.0, head="nonlinear"),
+]

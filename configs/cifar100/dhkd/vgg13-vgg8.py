@@ -1,0 +1,10 @@
+# vgg13-vgg8, dhkd: no published number of this recipe; teacher 74.64.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "vgg13-vgg8"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/vgg13_cifar/last.safetensors")
+align_gradients = True
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="BinaryKLNorm", temperature=2.0, head="nonlinear"),
+]

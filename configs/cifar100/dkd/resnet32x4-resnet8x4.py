@@ -1,0 +1,9 @@
+# resnet32x4-resnet8x4, dkd: published 76.32; teacher 79.42.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet32x4-resnet8x4"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet32x4/last.safetensors")
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="DKD", beta=8.0, temperature=4.0, warmup_epochs=20),
+]

@@ -1,0 +1,10 @@
+# resnet50-mobilenetv2, dkd: published 70.35; teacher 79.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet50-mobilenetv2"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet50_cifar/last.safetensors")
+optimizer = dict(lr=0.01)
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="DKD", beta=8.0, temperature=4.0, warmup_epochs=20),
+]

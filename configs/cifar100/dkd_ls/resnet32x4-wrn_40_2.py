@@ -1,0 +1,9 @@
+# resnet32x4-wrn_40_2, dkd_ls: published 78.95; teacher 79.42.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet32x4-wrn_40_2"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet32x4/last.safetensors")
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="DKD", alpha=9.0, beta=72.0, temperature=3.0, standardize=True, warmup_epochs=20),
+]

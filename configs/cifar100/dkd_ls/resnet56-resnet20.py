@@ -1,0 +1,9 @@
+# resnet56-resnet20, dkd_ls: published 72.32; teacher 72.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet56-resnet20"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet56/last.safetensors")
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="DKD", alpha=9.0, beta=18.0, temperature=2.0, standardize=True, warmup_epochs=20),
+]

@@ -1,0 +1,11 @@
+# resnet56-resnet20, mlkd: published 72.19; teacher 72.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_480e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet56-resnet20"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet56/last.safetensors")
+augment_second = [dict(type="PadCrop", padding=4), dict(type="Flip"), dict(type="RandAugment", n=2, magnitude=10)]
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="CrossEntropy", view="second"),
+    dict(type="MLKD", temperature=4.0),
+]

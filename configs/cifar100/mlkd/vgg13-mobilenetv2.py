@@ -1,0 +1,11 @@
+# vgg13-mobilenetv2, mlkd: published 70.57; teacher 74.64.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_480e.py", "../../_base_/runtime/default.py"]
+
+pair = "vgg13-mobilenetv2"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/vgg13_cifar/last.safetensors")
+augment_second = [dict(type="PadCrop", padding=4), dict(type="Flip"), dict(type="RandAugment", n=2, magnitude=10)]
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="CrossEntropy", view="second"),
+    dict(type="MLKD", temperature=4.0),
+]

@@ -1,0 +1,11 @@
+# resnet32x4-shufflenetv2, mlkd_ls: published 78.76; teacher 79.42.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_480e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet32x4-shufflenetv2"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet32x4/last.safetensors")
+augment_second = [dict(type="PadCrop", padding=4), dict(type="Flip"), dict(type="RandAugment", n=2, magnitude=10)]
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="CrossEntropy", view="second"),
+    dict(type="MLKD", temperature=2.0, standardize=True, weight=9.0),
+]

@@ -1,0 +1,8 @@
+# resnet32x4-resnet8x4, pld: no published number of this recipe; teacher 79.42.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/adamw_250e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet32x4-resnet8x4"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet32x4/last.safetensors")
+losses = [
+    dict(type="PLD", temperature=4.0),
+]

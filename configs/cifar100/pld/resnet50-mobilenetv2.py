@@ -1,0 +1,8 @@
+# resnet50-mobilenetv2, pld: no published number of this recipe; teacher 79.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/adamw_250e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet50-mobilenetv2"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet50_cifar/last.safetensors")
+losses = [
+    dict(type="PLD", temperature=4.0),
+]

@@ -1,0 +1,8 @@
+# wrn_40_2-wrn_40_1, pld: no published number of this recipe; teacher 75.61.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/adamw_250e.py", "../../_base_/runtime/default.py"]
+
+pair = "wrn_40_2-wrn_40_1"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/wrn_40_2/last.safetensors")
+losses = [
+    dict(type="PLD", temperature=4.0),
+]

@@ -1,0 +1,8 @@
+# resnet50-vgg8, uskd: no published number of this recipe; teacher 79.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+student = "vgg8"
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="USKD", alpha=0.1, beta=0.1, mu=0.1),
+]
