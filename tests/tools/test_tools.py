@@ -50,7 +50,7 @@ def test_seeds_and_resume(config, capsys):
     ("words", "told"),
     [
         (["gone.py"], ["gone.py", "no such config"]),
-        (["tiny.py", "--cfg-options", "losses.0.tye=KD"], ["tiny.py", "--cfg-options", "'tye'"]),
+        (["tiny.py", "--cfg-options", "losses.0.tye=KD"], ["--cfg-options", "losses[0]", "'tye'"]),
         (["tiny.py", "--cfg-options", "optimizer.lrr=1"], ["--cfg-options", "SGD got unknown 'lrr'", "'lr'?"]),
         (["tiny.py", "--cfg-options", "data.type=CIFAR100", "data.root=nowhere"], ["download.py --dataset cifar100"]),
         (["tiny.py", "--cfg-options", "epochs"], ["KEY=VALUE"]),

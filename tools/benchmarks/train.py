@@ -27,7 +27,7 @@ TARGETS = {
     ("cpu", "resnet20", "resnet8", 128): (1.5, "2 CPU cores"),
     ("cuda", "resnet32x4", "resnet8x4", 64): (4.0, "a data-centre GPU"),
 }
-STEPS = {"cpu": 30, "cuda": 200}
+STEPS = {"cpu": 20, "cuda": 200}
 COLUMNS = (
     "date", "benchmark", "variant", "teacher", "student", "batch_size", "data", "images", "device", "cpu", "cores",
     "threads", "load", "rounds", "steps", "images_per_second_p20", "images_per_second_p50", "images_per_second_p80",
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--student", help="model name, instead of the pair's")
     parser.add_argument("--batch-size", type=int, default=128, help="images a step (default: 128)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one that warms up (default: 5)")
-    parser.add_argument("--steps", type=int, help="timed steps a round (default: 30 on a CPU, 200 on a GPU)")
+    parser.add_argument("--steps", type=int, help="timed steps a round (default: 20 on a CPU, 200 on a GPU)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the best there is")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16", "fp16"), default=["fp32", "bf16"])
     parser.add_argument("--root", help="folder of data sets with cifar100/ (default: KDZOO_DATA, else data)")
