@@ -180,6 +180,8 @@ def _accelerator(settings: Runtime, device: str | None) -> Accelerator:
         )
     except ValueError as error:  # say, fp16 without a GPU
         raise ConfigError(str(error), "runtime.precision") from error
+    if settings.precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError("fp16 needs a GPU; use 'bf16' or 'fp32' on a CPU", "runtime.precision")
     if device is not None and accelerator.device.type != device:
         raise UserError(f"no {device} device here, only {accelerator.device.type}; leave --device out")
     return accelerator

@@ -90,4 +90,10 @@ def _masks(teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
     """[B] and [C], 1 for the images and classes that count, the less certain half."""
     q = F.softmax(widen(teacher_logits), dim=1)
     confidence, mass = q.amax(dim=1), q.sum(dim=0)
-    return tuple((x <= x.quantile(0.5)).to(q.dtype) for x in (confidence, mass))
+    return tuple((x <= _median(x)).to(q.dtype) for x in (confidence, mass))
+
+
+def _median(x: Tensor) -> Tensor:
+    """Of [N], the mean of the middle two where N is even; torch's takes the lower, its quantile breaks old graphs."""
+    x = x.sort().values
+    return (x[(len(x) - 1) // 2] + x[len(x) // 2]) / 2

@@ -72,8 +72,8 @@ class SRRL(nn.Module):
 
     def read(self, pooled: Tensor) -> Tensor:
         """The teacher's classifier on [B, D], in the classifier's own precision."""
-        weight = next(self.teacher_classifier.parameters(), pooled)
-        return widen(self.teacher_classifier(pooled.to(weight.device, weight.dtype)))
+        like = [*self.teacher_classifier.parameters(), pooled][0]
+        return widen(self.teacher_classifier(pooled.to(like.device, like.dtype)))
 
     def forward(self, student: ModelOutput, teacher: ModelOutput, target: Tensor) -> Tensor:
         ours = as_map(stage_maps(student, "student", "SRRL")[-1], "student.features[-1]")

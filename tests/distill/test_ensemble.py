@@ -55,6 +55,7 @@ def test_every_kd_loss_takes_it_unchanged():
     assert len(ensemble.state_dict()) == 3 * len(teachers[0].state_dict())
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="an older compiler can't look into a list of models")
 def test_it_compiles_without_a_graph_break():
     torch._dynamo.reset()
     ensemble = EnsembleTeacher([Net(0), Net(1)]).eval()

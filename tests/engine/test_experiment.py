@@ -22,6 +22,8 @@ def changed(tiny, **values):
         (dict(losses=[dict(type="KD")]), ["losses[0]", "KD needs a teacher", "teacher = dict(checkpoint=...)"]),
         (dict(losses=[dict(type="CrossEntropy", weight="a")]), ["losses[0]", "'weight'"]),
         (dict(runtime=dict(precison="bf16")), ["runtime", "unknown 'precison'", "'precision'?"]),
+        (dict(runtime=dict(precision="fp16")), ["runtime.precision", "fp16 needs a GPU"]),
+        (dict(losses=[dict(type="MLKD")], teacher="resnet20"), ["second view", "augment_second"]),
         (dict(runtime=dict(precision="fp8")), ["runtime", "'precision'", "'fp8'"]),
         (dict(optimizer=dict(type="SGDD", lr=1)), ["optimizer", "unknown optimizer 'SGDD'", "'SGD'"]),
         (

@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one that warms up (default: 5)")
     parser.add_argument("--steps", type=int, help="timed steps a round (default: 20 on a CPU, 200 on a GPU)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the best there is")
-    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16", "fp16"), default=["fp32", "bf16"])
+    parser.add_argument(
+        "--precision", nargs="+", choices=("fp32", "bf16", "fp16"), default=["fp32", "bf16"],
+        help="of kdzoo's variants; the plain loop is fp32 (default: fp32 bf16)",
+    )
     parser.add_argument("--root", help="folder of data sets with cifar100/ (default: KDZOO_DATA, else data)")
     parser.add_argument("--images", type=int, help="training images (default: 50,000); fewer need less disk")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append a row per variant")
