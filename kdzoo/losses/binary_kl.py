@@ -38,6 +38,7 @@ class BinaryKL(nn.Module):
     """
 
     needs_teacher = True
+    functional = staticmethod(KF.binary_kl)
 
     def __init__(
         self,
@@ -53,4 +54,4 @@ class BinaryKL(nn.Module):
         self.head = build_aux_head(head, student_example, hidden, dropout)
 
     def forward(self, student: ModelOutput, teacher: ModelOutput, target: Tensor) -> Tensor:
-        return KF.binary_kl(aux_logits(self.head, student), teacher.logits, self.temperature)
+        return self.functional(aux_logits(self.head, student), teacher.logits, self.temperature)

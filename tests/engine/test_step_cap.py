@@ -170,7 +170,9 @@ def test_attention_has_a_product_too():
 
     model = Tokens()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    train(model, optimizer, StepCap(optimizer, model))
+    cap = StepCap(optimizer, model)
+    train(model, optimizer, cap)
+    assert 0 < cap.scale <= 1
 
 
 @pytest.mark.parametrize("kind", [StepCap, LogitGapScale])
