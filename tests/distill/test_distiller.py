@@ -70,9 +70,7 @@ def test_what_a_loss_trains_is_the_distiller_s_and_not_the_student_s(networks, i
 def test_a_missing_teacher_is_told(networks):
     with pytest.raises(ConfigError) as error:
         Distiller(networks[0], build_terms(CE_KD))
-    assert str(error.value) == (
-        "losses[1]: KD needs a teacher; set teacher = dict(checkpoint=...) or remove this loss"
-    )
+    assert str(error.value) == ("losses[1]: KD needs a teacher; set teacher = dict(checkpoint=...) or remove this loss")
 
 
 def test_plain_training_needs_no_teacher_and_never_runs_one(networks, images, target):

@@ -65,6 +65,7 @@ def work(rank, world, align, folder):
     images, target = (x.chunk(world)[rank] for x in batch())
     step(DistributedDataParallel(raw), raw, images, target, align, world)
     torch.save([p.grad for p in raw.parameters()], f"{folder}/{rank}.pt")
+    torch.distributed.barrier()  # who leaves first breaks the other's connection
     torch.distributed.destroy_process_group()
 
 
