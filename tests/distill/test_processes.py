@@ -1,5 +1,7 @@
 """Two processes under DDP learn what one learns from the whole batch."""
 
+import os
+
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -66,7 +68,7 @@ def work(rank, world, align, folder):
     step(DistributedDataParallel(raw), raw, images, target, align, world)
     torch.save([p.grad for p in raw.parameters()], f"{folder}/{rank}.pt")
     torch.distributed.barrier()  # who leaves first breaks the other's connection
-    torch.distributed.destroy_process_group()
+    os._exit(0)  # gloo's threads sometimes abort the interpreter's own way out; what counts is on disk
 
 
 @pytest.mark.slow
