@@ -38,7 +38,8 @@ def capture(
     distiller.zero_grad(set_to_none=True)
     shape, kind = batch.images.shape, batch.target.shape
 
-    def forward(images, target, teacher_logits=None):
+    def forward(images, target, teacher_logits=None, index=None, second=None):
+        # No index and no second view: build_training refuses losses that need them.
         if not distiller.training or images.shape != shape or target.shape != kind:
             return plain(images, target, teacher_logits)
         if teacher_logits is None:

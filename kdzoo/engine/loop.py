@@ -52,7 +52,7 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
             _finish_epoch(training, path, progress, meters, bar, writer)
             meters = Meters(training.names, training.accelerator.device)
             over = progress.epoch == training.experiment.epochs
-            if over or time.monotonic() - saved >= training.settings.checkpoint_seconds:
+            if _due(training, saved) or over:
                 save(training, path, progress, None)
                 saved = time.monotonic()
     write_last(training, path, progress)
@@ -85,7 +85,7 @@ def _epoch(
             _account(progress, start)
             save(training, path, progress, meters)
             raise Interrupted(f"stopped {label} after {progress.epoch} epochs and {progress.step} steps")
-        if look and progress.step < length and time.monotonic() - saved >= settings.checkpoint_seconds:
+        if look and progress.step < length and _due(training, saved):
             start = _account(progress, start)
             save(training, path, progress, meters)
             saved = time.monotonic()
@@ -288,6 +288,14 @@ def _flush(training: Training) -> None:
 def _any(training: Training, asked: bool) -> bool:
     flag = torch.tensor([int(asked)], device=training.accelerator.device)
     return bool(training.accelerator.reduce(flag, "sum").item())
+
+
+def _due(training: Training, saved: float) -> bool:
+    """Whether a checkpoint is due; of several processes the main one's clock decides, so that all save or none."""
+    due = time.monotonic() - saved >= training.settings.checkpoint_seconds
+    if training.accelerator.num_processes == 1:
+        return due
+    return _any(training, due and training.accelerator.is_main_process)
 
 
 def _account(progress: Progress, start: float) -> float:
