@@ -1,0 +1,9 @@
+# resnet50-vgg8, dist: no published number of this recipe; teacher 79.34.
+_base_ = ["../../_base_/data/cifar100.py", "../../_base_/schedules/sgd_240e.py", "../../_base_/runtime/default.py"]
+
+pair = "resnet50-vgg8"
+teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet50_cifar/last.safetensors")
+losses = [
+    dict(type="CrossEntropy"),
+    dict(type="DIST", temperature=4.0, weight=2.0),
+]
