@@ -1,0 +1,1 @@
+"""The tasks of ``tools/eval_robust.py``: one file a task."""
