@@ -42,7 +42,7 @@ def tiny() -> dict:
     return dict(
         data=dict(type="Digits", train_limit=96, test_limit=60),
         augment=[dict(type="PadCrop", padding=1)],
-        student=dict(name="resnet8", options=dict(widths=(4, 4, 4, 8))),
+        student=dict(name="resnet8", options=dict(widths=(8, 8, 8, 8))),
         losses=[dict(type="CrossEntropy")],
         epochs=3,
         batch_size=32,

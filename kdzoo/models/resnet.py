@@ -41,12 +41,15 @@ class ResNet(StagedNet):
 
     Args:
         depth: 8, 14, 20, ...
-        widths: of the stem and the three stages.
+        widths: of the stem and the three stages; at least 8 each, since oneDNN writes past its memory in the gradient
+            of a strided 1x1 convolution of fewer channels (oneDNN issue 6035).
         num_classes: classes of the classifier.
         in_chans: channels of the images.
     """
 
     def __init__(self, depth: int, widths: tuple[int, ...], num_classes: int = 100, in_chans: int = 3):
+        if min(widths) < 8:
+            raise ValueError(f"widths must be at least 8 each, got {tuple(widths)}")
         super().__init__(num_classes, num_features=widths[-1])
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth is expected to be 6n+2 (8, 14, 20, ...) but got {depth}")

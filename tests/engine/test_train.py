@@ -140,7 +140,7 @@ def interrupt_after(monkeypatch, steps):
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 8])
 def test_ctrl_c_saves_and_the_run_goes_on_bit_for_bit(tiny, tmp_path, monkeypatch, steps):
-    tiny |= dict(ema_decay=0.9, student=dict(name="resnet8", options=dict(widths=(4, 4, 4, 8))))
+    tiny |= dict(ema_decay=0.9, student=dict(name="resnet8", options=dict(widths=(8, 8, 8, 8))))
     whole = run(tiny, "whole")
     with monkeypatch.context() as patch:
         interrupt_after(patch, steps)
