@@ -1,13 +1,16 @@
 """Compile every kernel ahead of time for a GPU that is not there, and count registers, spills and shared memory.
 
-    python -m kdzoo.kernels.aot            # the table of kernels/README.md; about a minute
+    python -m kdzoo.kernels.aot                      # the table of kernels/README.md: minutes
+    python -m kdzoo.kernels.aot kd --classes 1000
 
 The wrappers run on CPU tensors with the launch itself replaced by a compilation with the same arguments.
 """
 
+import argparse
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -108,3 +111,91 @@ def _bits(instruction: str) -> int:
     parts = instruction.split(".")
     vector = next((int(part[1:]) for part in parts if part in ("v2", "v4", "v8")), 1)
     return vector * int(parts[-1][1:])
+
+
+# Every kernel, in each form that its compile-time choices give it.
+KERNELS: dict[str, list[dict]] = {
+    "kd": [{}, {"standardize": True}],
+    "ce_kd": [{}, {"standardize": True}],
+    "dkd": [{}, {"standardize": True}],
+    "nkd": [{}],
+    "binary_kl": [{}],
+    "binary_kl_norm": [{}],
+    "pld": [{}],
+    "pld_topk": [{"k": 100}],
+    "dist_inter": [{}],
+    "l2_svm": [{}],
+    "margin_softmax": [{}, {"kind": "arcface", "margin": 0.5}],
+    "cross_entropy": [{}, {"label_smoothing": 0.1}],
+    "stablemax_cross_entropy": [{}],
+    "scale_rows": [{}],
+}
+CLASSES = (100, 1000, 4096, 8192, 21841)
+TYPES = ("float32", "bfloat16", "float16")
+ONE_INPUT = ("l2_svm", "margin_softmax", "cross_entropy", "stablemax_cross_entropy")
+NO_TARGET = ("kd", "binary_kl", "binary_kl_norm", "dist_inter")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel's resources with what it was compiled for."""
+
+    loss: str
+    options: dict
+    classes: int
+    dtype: str
+    resources: Resources
+
+    def line(self) -> str:
+        """A row of the table."""
+        form = ", ".join(f"{key} {value}" for key, value in self.options.items())
+        used = self.resources
+        walk = f"{used.block} x {used.warps}" + ("" if used.one else ", loop")
+        counts = f"{used.registers} | {used.spills} | {used.shared} | {used.widest_load}"
+        return f"| {self.loss}{f' ({form})' if form else ''} | {self.classes} | {self.dtype} | {walk} | {counts} |"
+
+
+def compile_all(names: list[str], classes: list[int], dtypes: list[str]) -> Iterator[Compiled]:
+    """Compile the kernels ``names`` for each size and type."""
+    for name in names:
+        for options in KERNELS[name]:
+            for size in classes:
+                for dtype in dtypes:
+                    for used in resources(lambda: _call(name, size, getattr(torch, dtype), options)):  # noqa: B023
+                        yield Compiled(name, options, size, dtype, used)
+
+
+def _call(name: str, classes: int, dtype: torch.dtype, options: dict) -> None:
+    from kdzoo.kernels.triton import TRITON, scale_rows
+
+    logits, target = torch.zeros(1, classes, dtype=dtype), torch.zeros(1, dtype=torch.int64)
+    if name == "scale_rows":
+        scale_rows(logits, torch.ones(()))
+        return
+    teacher = None if name in ONE_INPUT else logits
+    TRITON[name](logits, teacher, None if name in NO_TARGET else target, **options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; the exit code is 1 where a kernel spills registers."""
+    parser = argparse.ArgumentParser(prog="python -m kdzoo.kernels.aot", description="Compile the kernels for sm_90.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
+    parser.add_argument("--classes", nargs="+", type=int, default=CLASSES)
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=["float32", "bfloat16", "float16"], default=["float32", "bfloat16"]
+    )
+    args = parser.parse_args(argv)
+    for name in args.names:
+        if name not in KERNELS:
+            parser.error(f"no kernel is named {name!r}; there are {', '.join(KERNELS)}")
+    print("| Kernel | C | type | block x warps | registers | spilled bytes | shared bytes | widest load, bits |")
+    print("|---|---|---|---|---|---|---|---|")
+    spilled = 0
+    for compiled in compile_all(args.names or list(KERNELS), args.classes, args.dtypes):
+        print(compiled.line(), flush=True)
+        spilled += compiled.resources.spills
+    return 1 if spilled else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

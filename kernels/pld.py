@@ -8,6 +8,7 @@ from kdzoo.kernels.launch import Shape, fused, shape_for
 from kdzoo.kernels.rows import at_label, finite_base, load, row_of, softmax_stats
 
 SORT_LIMIT = 4096
+LONGEST_SORT = Shape(block=4096, one=True, warps=8)  # with 16 warps, as elsewhere, some registers would spill
 LOOP = Shape(block=1024, one=False, warps=8)  # two scans: blocks of 2048 would spill
 LAST = tl.constexpr(0x7FFFFFFF)  # the label's rank and, with later columns, what lies beyond the row
 
@@ -49,7 +50,8 @@ def sorted_row(t, cols, classes, label, t_label, dtype: tl.constexpr):
 def class_at(order, places, classes, label, label_at):
     """The class at each place of the teacher's order, the label moved to the end."""
     found = tl.load(order + places + tl.where(places >= label_at, 1, 0), mask=places < classes - 1, other=0)
-    return tl.where(places == classes - 1, label, found.to(tl.int64))
+    found = tl.minimum(tl.maximum(found.to(tl.int64), 0), classes - 1)  # whatever was given, no foreign memory
+    return tl.where(places == classes - 1, label, found)
 
 
 @triton.jit
@@ -80,6 +82,10 @@ def pld_kernel(
     g_row = row_of(grad, units, ALIGN)
     order_row = row_of(order, order_stride, 1)
     label = tl.load(target + row)
+    known = (label >= 0) & (label < classes)
+    label = tl.where(known, label, 0)
+    total = tl.where(known, 0.0, float("nan"))
+    reduction_scale += total
     t_label = at_label(t_row, label, classes)
     scale = 1.0 / temperature
     t = load(t_row, tl.arange(0, BLOCK), classes)
@@ -94,7 +100,6 @@ def pld_kernel(
             label_at += tl.sum(tl.where(here & (cols < classes), cols, 0), 0)
 
     # From the last place to the first: the logsumexp of all places so far, carried from block to block.
-    total = 0.0
     top = float("-inf")
     below = 0.0
     block_top = tl.full([BLOCKS], float("-inf"), tl.float32)  # what each block began with
@@ -177,7 +182,9 @@ def pld(
     sort = order is None
     if not sort and (order.shape != student.shape or order.is_floating_point()):
         raise ValueError(f"order must be integers {list(student.shape)}, got {order.dtype} {list(order.shape)}")
-    shape = shape_for(classes, SORT_LIMIT) if sort or classes <= LOOP.block else LOOP
+    shape = LOOP
+    if sort or classes <= LOOP.block:
+        shape = LONGEST_SORT if classes > LONGEST_SORT.block // 2 else shape_for(classes)
     order = target if sort else order.contiguous()  # a placeholder with SORT
     options = dict(reduction_scale=reduction_scale, need_grad=need_grad, shape=shape, extra=(order, classes))
     blocks = triton.next_power_of_2(triton.cdiv(classes, shape.block))

@@ -47,7 +47,9 @@ def stablemax_kernel(
         block = again(s, s_row, start + tl.arange(0, BLOCK), classes, ONE)
         high = tl.maximum(top, tl.max(block, 0))
         base = stable(finite_base(high))
-        total = total * (stable(top) / base) + tl.sum(stable(block) / base, 0)
+        # 1, not inf / inf, where the largest is infinite: the loss is infinite then, as the reference's.
+        total *= tl.where(top == high, 1.0, stable(top) / base)
+        total += tl.sum(tl.where(block == high, 1.0, stable(block) / base), 0)
         top = high
 
     label = tl.load(target + row)

@@ -16,6 +16,7 @@ from kdzoo.kernels.linear_kd import linear_kd
 from kdzoo.kernels.margin_softmax import margin_softmax
 from kdzoo.kernels.nkd import nkd
 from kdzoo.kernels.pld import pld
+from kdzoo.kernels.pld_topk import pld_topk
 from kdzoo.kernels.scale_rows import scale_rows
 from kdzoo.kernels.stablemax import stablemax_cross_entropy
 
@@ -27,6 +28,7 @@ TRITON = {
     "binary_kl": binary_kl,
     "binary_kl_norm": binary_kl_norm,
     "pld": pld,
+    "pld_topk": pld_topk,
     "dist_inter": dist_inter,
     "l2_svm": l2_svm,
     "margin_softmax": margin_softmax,
