@@ -107,9 +107,10 @@ def moments(x, ptr, classes, ONE: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def log1p(x):
-    """log(1 + x) for x >= 0, accurate where 1 + x rounds to 1 (Kahan's form)."""
+    """log(1 + x) for x >= 0, accurate where 1 + x rounds to 1 (Kahan's form) and infinite at infinity."""
     one = 1.0 + x
-    return tl.where(one == 1.0, x, tl.log(one) * (x / tl.where(one == 1.0, 1.0, one - 1.0)))
+    rounding = tl.where(one == x, 1.0, x / tl.where(one == 1.0, 1.0, one - 1.0))
+    return tl.where(one == 1.0, x, tl.log(one) * rounding)
 
 
 @triton.jit

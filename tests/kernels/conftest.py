@@ -64,3 +64,9 @@ def _quiet():
     """Padding is -inf, and numpy warns of arithmetic with it."""
     with np.errstate(all="ignore"):
         yield
+
+
+@pytest.fixture
+def by_definition(monkeypatch):
+    """The functional losses compute by their definition, not by a fused form."""
+    monkeypatch.setenv("KDZOO_BACKEND", "torch")

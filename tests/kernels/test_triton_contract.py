@@ -14,6 +14,7 @@ from kdzoo.losses import functional as KF
 
 from .reference import CASES, expected
 
+pytestmark = pytest.mark.usefixtures("by_definition")
 HEADS = json.loads((Path(__file__).parents[1] / "data" / "heads.json").read_text())
 INF = float("inf")
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -9,6 +9,7 @@ from kdzoo.kernels.triton import TRITON
 from .conftest import INTERPRETED
 from .reference import CASES, CLASSES, Case, expected
 
+pytestmark = pytest.mark.usefixtures("by_definition")
 # Loss: relative and absolute. Gradient: relative to itself (the type's rounding) and to the row's largest entry.
 TOLERANCE = {
     torch.float32: dict(loss=1e-5, grad=2e-5, of_row=2e-6),
