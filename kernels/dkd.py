@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kdzoo.kernels.launch import ONE_BLOCK, fused, shape_for
+from kdzoo.kernels.launch import NARROW_LOOP, ONE_BLOCK, fused
 from kdzoo.kernels.rows import (
     STD_EPS,
     STD_FLOOR,
@@ -114,5 +114,6 @@ def dkd(
 ) -> tuple[Tensor, Tensor | None]:
     """See :func:`kdzoo.losses.functional.dkd`."""
     options = dict(reduction_scale=reduction_scale, need_grad=need_grad, STANDARDIZE=standardize)
-    options["shape"] = shape_for(student.shape[1], ONE_BLOCK // 2 if standardize else ONE_BLOCK)  # 8192 would spill
+    if standardize and student.shape[1] > ONE_BLOCK // 2:
+        options["shape"] = NARROW_LOOP
     return fused(dkd_kernel, [student, teacher], target, [alpha, beta, temperature], **options)

@@ -28,6 +28,9 @@ def shape_for(classes: int, one_block: int = ONE_BLOCK, loop_block: int = LOOP_B
     return Shape(block, one, min(16, max(1, block // 256)))
 
 
+NARROW_LOOP = Shape(block=1024, one=False, warps=8)  # for kernels that keep more: 4 elements a thread
+
+
 def prepare(logits: Tensor, name: str) -> Tensor:
     """``logits`` itself, or a copy where neighbouring classes are not neighbours in memory."""
     if logits.ndim != 2 or logits.dtype not in TYPES:

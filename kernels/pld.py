@@ -4,12 +4,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kdzoo.kernels.launch import Shape, fused, shape_for
+from kdzoo.kernels.launch import NARROW_LOOP, Shape, fused, shape_for
 from kdzoo.kernels.rows import at_label, finite_base, load, row_of, softmax_stats
 
 SORT_LIMIT = 4096
 LONGEST_SORT = Shape(block=4096, one=True, warps=8)  # with 16 warps, as elsewhere, some registers would spill
-LOOP = Shape(block=1024, one=False, warps=8)  # two scans: blocks of 2048 would spill
+LOOP = NARROW_LOOP
 LAST = tl.constexpr(0x7FFFFFFF)  # the label's rank and, with later columns, what lies beyond the row
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdzoo.kernels import dkd, launch, pld
+from kdzoo.kernels import launch, pld
 from kdzoo.kernels.triton import TRITON
 
 from .conftest import INTERPRETED
@@ -84,8 +84,7 @@ def test_every_class_count(case, classes, device):
 def test_rows_longer_than_a_block(case, device, monkeypatch):
     """Blocks of 32: four and a rest that fills none."""
     small = launch.Shape(block=32, one=False, warps=1)
-    for module in (launch, dkd):
-        monkeypatch.setattr(module, "shape_for", lambda *sizes: small)
+    monkeypatch.setattr(launch, "shape_for", lambda *sizes: small)
     monkeypatch.setattr(pld, "LOOP", small)
     given = inputs(case, 1, 139, torch.float32, device)
     check(case, *given, order_for(case, given[1]))
