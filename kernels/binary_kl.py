@@ -14,7 +14,8 @@ LN2 = tl.constexpr(0.6931471805599453)
 def bernoulli(x):
     """sigmoid(x), sigmoid(-x), and the logarithms of both, of one exponential."""
     small = tl.exp(-tl.abs(x))
-    near, far = 1.0 / (1.0 + small), small / (1.0 + small)
+    near = 1.0 / (1.0 + small)
+    far = small * near
     tail = log1p(small)
     log_yes, log_no = tl.minimum(x, 0.0) - tail, tl.minimum(-x, 0.0) - tail
     return tl.where(x >= 0, near, far), tl.where(x >= 0, far, near), log_yes, log_no
@@ -39,6 +40,7 @@ def binary_kl_kernel(
     BLOCK: tl.constexpr,
 ):
     classes = units * ALIGN
+    scale = 1.0 / temperature
     total = 0.0
     for start in tl.range(0, classes, BLOCK):
         cols = start + tl.arange(0, BLOCK)
@@ -46,14 +48,14 @@ def binary_kl_kernel(
         s = tl.load(row_of(student, student_stride, ALIGN) + cols, mask=inside, other=0.0).to(tl.float32)
         t = tl.load(row_of(teacher, teacher_stride, ALIGN) + cols, mask=inside, other=0.0).to(tl.float32)
         if NORM:
-            x = (s - t) / temperature
+            x = (s - t) * scale
             small = tl.exp(-tl.abs(x))
             divergence = 0.5 * tl.abs(x) + log1p(small) - LN2
             half = 0.5 * (1.0 - small) / (1.0 + small)
             slope = tl.where(x >= 0, half, -half)
         else:
-            a, _, log_a, log_not_a = bernoulli(s / temperature)
-            b, not_b, log_b, log_not_b = bernoulli(t / temperature)
+            a, _, log_a, log_not_a = bernoulli(s * scale)
+            b, not_b, log_b, log_not_b = bernoulli(t * scale)
             divergence = b * (log_b - log_a) + not_b * (log_not_b - log_not_a)
             slope = a - b
         total += tl.sum(tl.where(inside, divergence, 0.0), 0)

@@ -34,6 +34,7 @@ def dist_inter_kernel(
     scale = 1.0 / temperature
     s_top, s_sum = softmax_stats(s, s_row, classes, scale, -1, ONE, BLOCK)
     t_top, t_sum = softmax_stats(t, t_row, classes, scale, -1, ONE, BLOCK)
+    s_over, t_over = 1.0 / s_sum, 1.0 / t_sum
 
     # a = p - 1/C and b = q - 1/C: the mean of probabilities is known.
     mean = 1.0 / classes
@@ -44,8 +45,8 @@ def dist_inter_kernel(
     for start in tl.range(0, classes, BLOCK):
         cols = start + tl.arange(0, BLOCK)
         inside = cols < classes
-        p = tl.exp(scale * (again(s, s_row, cols, classes, ONE) - s_top)) / s_sum
-        q = tl.exp(scale * (again(t, t_row, cols, classes, ONE) - t_top)) / t_sum
+        p = tl.exp(scale * (again(s, s_row, cols, classes, ONE) - s_top)) * s_over
+        q = tl.exp(scale * (again(t, t_row, cols, classes, ONE) - t_top)) * t_over
         a, b = tl.where(inside, p - mean, 0.0), tl.where(inside, q - mean, 0.0)
         aa += tl.sum(a * a, 0)
         bb += tl.sum(b * b, 0)
@@ -62,8 +63,8 @@ def dist_inter_kernel(
         constant = a_norm <= tl.sqrt(pp) * SPREAD_FLOOR
         for start in tl.range(0, classes, BLOCK):
             cols = start + tl.arange(0, BLOCK)
-            p = tl.exp(scale * (again(s, s_row, cols, classes, ONE) - s_top)) / s_sum
-            q = tl.exp(scale * (again(t, t_row, cols, classes, ONE) - t_top)) / t_sum
+            p = tl.exp(scale * (again(s, s_row, cols, classes, ONE) - s_top)) * s_over
+            q = tl.exp(scale * (again(t, t_row, cols, classes, ONE) - t_top)) * t_over
             g = -temperature * p * (over * (q - mean) - pull * (p - mean) - through)
             g = tl.where(constant, 0.0, g * reduction_scale)
             tl.store(row_of(grad, units, ALIGN) + cols, g.to(grad.dtype.element_ty), mask=cols < classes)

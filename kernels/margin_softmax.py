@@ -56,10 +56,11 @@ def margin_softmax_kernel(
     tl.store(loss + row, softplus(-odds))
     if GRAD:
         missing = sigmoid(-odds)  # 1 - p_y
+        share = missing / total
         for start in tl.range(0, classes, BLOCK):
             cols = start + tl.arange(0, BLOCK)
             x = again(s, s_row, cols, classes, ONE)
-            others = tl.exp(scale * (x - top)) / total * missing
+            others = tl.exp(scale * (x - top)) * share
             g = tl.where(cols == label, -missing * slope, others) * (scale * reduction_scale)
             tl.store(row_of(grad, units, ALIGN) + cols, g.to(grad.dtype.element_ty), mask=cols < classes)
 

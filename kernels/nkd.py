@@ -41,6 +41,7 @@ def nkd_kernel(
     q_label = sigmoid(lead(at_label(t_row, label, classes), t_top, t_plain, 1.0))
     missing = q_label * sigmoid(-s_lead)  # q_y (1 - p_y)
 
+    share = missing / s_plain
     of_others = 0.0
     for start in tl.range(0, classes, BLOCK):
         cols = start + tl.arange(0, BLOCK)
@@ -50,7 +51,7 @@ def nkd_kernel(
         q = tl.exp(scale * (y - t_top) - t_log)
         of_others -= tl.sum(tl.where(others, q * log_p, 0.0), 0)
         if GRAD:
-            rest = missing * tl.exp(x - s_top) / s_plain + gamma * temperature * (tl.exp(log_p) - q)
+            rest = share * tl.exp(x - s_top) + gamma * temperature * (tl.exp(log_p) - q)
             g = tl.where(cols == label, -missing, rest) * reduction_scale
             tl.store(row_of(grad, units, ALIGN) + cols, g.to(grad.dtype.element_ty), mask=cols < classes)
     tl.store(loss + row, q_label * softplus(-s_lead) + gamma * temperature * temperature * of_others)

@@ -55,11 +55,12 @@ def stablemax_kernel(
     label = tl.load(target + row)
     tl.store(loss + row, tl.log(total) + log_stable(top) - log_stable(at_label(s_row, label, classes)))
     if GRAD:
+        over = 1.0 / total
         for start in tl.range(0, classes, BLOCK):
             cols = start + tl.arange(0, BLOCK)
             x = again(s, s_row, cols, classes, ONE)
-            p = stable(x) / stable(top) / total
-            g = (p - tl.where(cols == label, 1.0, 0.0)) / (1.0 + tl.abs(x)) * reduction_scale
+            p = stable(x) / stable(top) * over
+            g = (p - tl.where(cols == label, 1.0, 0.0)) * (1.0 / (1.0 + tl.abs(x))) * reduction_scale
             tl.store(row_of(grad, units, ALIGN) + cols, g.to(grad.dtype.element_ty), mask=cols < classes)
 
 
