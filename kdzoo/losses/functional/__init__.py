@@ -10,6 +10,7 @@ teacher, compute in float32 or wider and return a scalar, or [B] with ``reductio
 from kdzoo.losses.functional.anchored_kd import anchored_kd
 from kdzoo.losses.functional.binary_kl import binary_kl
 from kdzoo.losses.functional.binary_kl_norm import binary_kl_norm
+from kdzoo.losses.functional.ce_kd import ce_kd
 from kdzoo.losses.functional.comp_sum import comp_sum, smooth_adversarial_comp_sum
 from kdzoo.losses.functional.cross_entropy import cross_entropy
 from kdzoo.losses.functional.dist import dist
@@ -31,6 +32,7 @@ __all__ = [
     "anchored_kd",
     "binary_kl",
     "binary_kl_norm",
+    "ce_kd",
     "comp_sum",
     "cross_entropy",
     "dist",

@@ -3,11 +3,14 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdzoo.kernels.dispatch import fused
+from kdzoo.kernels.ops import reference
 from kdzoo.losses.functional.checks import check_pair, check_temperature, reduce
 
 
 def binary_kl(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0, reduction: str = "mean"
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0, reduction: str = "mean",
+    backend: str = "auto",
 ) -> Tensor:
     r""":math:`T^2 \sum_c \mathrm{KL}(\mathrm{Bern}(\sigma(t_c/T)) \,\|\, \mathrm{Bern}(\sigma(s_c/T)))`.
 
@@ -19,6 +22,7 @@ def binary_kl(
         teacher_logits: [B, C]; detached.
         temperature: T, 2 as in the authors' scripts.
         reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for [B].
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``; see :mod:`kdzoo.kernels.dispatch`.
 
     Source: Yang et al., Dual-Head Knowledge Distillation, KDD 2025 (arXiv 2411.08937); the formula from the
     authors' code, the paper's text was not at hand.
@@ -29,7 +33,13 @@ def binary_kl(
     """
     student, teacher = check_pair(student_logits, teacher_logits)
     check_temperature(temperature)
+    loss = fused("binary_kl", backend, student_logits, teacher_logits, None, reduction, temperature=temperature)
+    return reduce(_rows(student, teacher, None, temperature), reduction) if loss is None else loss
+
+
+@reference("binary_kl")
+def _rows(student: Tensor, teacher: Tensor, target: None, temperature: float) -> Tensor:
     student, teacher = student / temperature, teacher / temperature
     yes = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
     no = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
-    return reduce(temperature**2 * (yes + no).sum(dim=1), reduction)
+    return temperature**2 * (yes + no).sum(dim=1)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdzoo.kernels.ops import reference
 from kdzoo.losses.functional.checks import check_pair, check_temperature, check_weight, reduce
 
 # Under this spread, relative to its length, a vector is constant but for noise; the correlation's
@@ -60,3 +61,9 @@ def _correlation(x: Tensor, y: Tensor, dim: int, eps: float = 1e-8) -> Tensor:
     norm, length = torch.linalg.vector_norm(centred, dim=dim), torch.linalg.vector_norm(x, dim=dim)
     rho = (centred * other).sum(dim) / (norm * torch.linalg.vector_norm(other, dim=dim) + eps)
     return torch.where(norm <= SPREAD_FLOOR * length, rho.detach(), rho)
+
+
+@reference("dist_inter")
+def _inter_rows(student: Tensor, teacher: Tensor, target: None, temperature: float) -> Tensor:
+    p, q = F.softmax(student / temperature, dim=1), F.softmax(teacher / temperature, dim=1)
+    return temperature**2 * (1 - _correlation(p, q, dim=1))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdzoo.kernels.dispatch import fused
+from kdzoo.kernels.ops import reference
 from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, check_weight, reduce
 from kdzoo.losses.functional.non_target import label_mask, non_target
 from kdzoo.losses.functional.standardize import z_scores
@@ -22,6 +24,7 @@ def dkd(
     temperature: float = 4.0,
     standardize: bool = False,
     reduction: str = "mean",
+    backend: str = "auto",
 ) -> Tensor:
     r""":math:`\alpha\,\mathrm{TCKD} + \beta\,\mathrm{NCKD}`: KD taken apart into target and non-target classes.
 
@@ -42,6 +45,7 @@ def dkd(
         standardize: replace both logits by their Z-scores first (with temperature 2, and alpha and
             beta times 9 or more).
         reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for [B].
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``; see :mod:`kdzoo.kernels.dispatch`.
 
     Source: Zhao et al., Decoupled Knowledge Distillation, CVPR 2022;
     Sun et al., Logit Standardization in Knowledge Distillation, CVPR 2024.
@@ -57,6 +61,15 @@ def dkd(
     check_temperature(temperature)
     if student.shape[1] == 2 and not torch.compiler.is_compiling():
         _warn_of_two_classes()
+    options = dict(alpha=alpha, beta=beta, temperature=temperature, standardize=standardize)
+    loss = fused("dkd", backend, student_logits, teacher_logits, label, reduction, **options)
+    return reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+
+
+@reference("dkd")
+def _rows(
+    student: Tensor, teacher: Tensor, label: Tensor, alpha: float, beta: float, temperature: float, standardize: bool
+) -> Tensor:
     if standardize:
         student, teacher = z_scores(student), z_scores(teacher)
     mask = label_mask(label, student)
@@ -64,7 +77,7 @@ def dkd(
     log_q, log_rest_q, log_n_q = _parts(teacher / temperature, label, mask)
     tckd = log_q.exp() * (log_q - log_p) + log_rest_q.exp() * (log_rest_q - log_rest_p)  # [B]
     nckd = (log_n_q.exp() * (log_n_q - log_n_p)).sum(dim=1)  # [B]
-    return reduce(temperature**2 * (alpha * tckd + beta * nckd), reduction)
+    return temperature**2 * (alpha * tckd + beta * nckd)
 
 
 def _parts(logits: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdzoo.kernels.dispatch import fused
+from kdzoo.kernels.ops import reference
 from kdzoo.losses.functional.checks import check_pair, check_temperature, reduce
 from kdzoo.losses.functional.standardize import z_scores
 
@@ -13,6 +15,7 @@ def kd(
     temperature: float | Tensor = 4.0,
     standardize: bool = False,
     reduction: str = "mean",
+    backend: str = "auto",
 ) -> Tensor:
     r""":math:`T^2 \, \mathrm{KL}(\mathrm{softmax}(t/T) \,\|\, \mathrm{softmax}(s/T))`, summed over classes.
 
@@ -23,6 +26,7 @@ def kd(
             temperature, mostly 2. A tensor of one element gets a gradient.
         standardize: replace both logits by their Z-scores first (logit standardization).
         reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for [B].
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``; see :mod:`kdzoo.kernels.dispatch`.
 
     Returns:
         A scalar or [B]. Equal logits can give a tiny negative value, by rounding.
@@ -36,9 +40,18 @@ def kd(
     """
     student, teacher = check_pair(student_logits, teacher_logits)
     check_temperature(temperature)
+    options = dict(temperature=temperature, standardize=standardize)
+    loss = fused("kd", backend, student_logits, teacher_logits, None, reduction, **options)
+    return reduce(kd_rows(student, teacher, None, **options), reduction) if loss is None else loss
+
+
+@reference("kd")
+def kd_rows(
+    student: Tensor, teacher: Tensor, target: None, temperature: float | Tensor, standardize: bool
+) -> Tensor:
+    """[B], of checked logits."""
     if standardize:
         student, teacher = z_scores(student), z_scores(teacher)
     log_p = F.log_softmax(student / temperature, dim=1)
     log_q = F.log_softmax(teacher / temperature, dim=1)
-    rows = temperature**2 * F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(dim=1)
-    return reduce(rows, reduction)
+    return temperature**2 * F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(dim=1)

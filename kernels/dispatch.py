@@ -1,0 +1,161 @@
+"""Which code computes a loss: the reference, the closed form on the CPU, or a Triton kernel.
+
+``backend="auto"`` takes
+
+- on the CPU the closed forms of ``kernels/cpu.py`` for the losses of FASTER_ON_CPU, where they measured faster;
+- on CUDA the Triton kernels from SMALLEST_ON_CUDA logits (B times C) on. That figure is from counting launches and
+  bytes (``kernels/README.md``), not measured;
+- the reference for all else: a learnt temperature, soft labels, ``torch.func`` transforms, no Triton, other devices.
+
+``"torch"`` is always the reference, ``"triton"`` always the kernel, an error where there is none. The environment's
+KDZOO_BACKEND goes before the argument.
+"""
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from kdzoo.kernels import ops
+from kdzoo.kernels.cpu import CPU
+
+BACKENDS = ("auto", "torch", "triton")
+FASTER_ON_CPU = frozenset(
+    {"kd", "ce_kd", "dkd", "nkd", "pld", "binary_kl", "binary_kl_norm", "stablemax_cross_entropy"}
+)
+SMALLEST_ON_CUDA = 1 << 16
+_failed: set[str] = set()
+
+
+def fused(
+    name: str, backend: str, student: Tensor, teacher: Tensor | None, target: Tensor | None, reduction: str,
+    **parameters: float | bool | str | Tensor | None,
+) -> Tensor | None:
+    """The loss by its operator, or ``None`` where the reference is to compute it.
+
+    Args:
+        name: of ``ops.PARAMETERS``.
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``.
+        student, teacher: [B, C], checked, in their own types.
+        target: class indices [B], checked; with soft labels [B, C] there is no fused form.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``; others are left to the reference's error.
+        parameters: the operator's own.
+
+    Raises:
+        ValueError: an unknown backend, or ``"triton"`` where no kernel can run.
+    """
+    engine = _engine(name, _chosen(backend), student)
+    if engine is None or reduction not in ("mean", "sum", "none"):
+        return None
+    if not _covered(student, teacher, target, parameters):
+        return None
+    teacher = None if teacher is None else teacher.detach()
+    if engine == "cpu" and student.dtype in ops.HALF:  # the gradient stays in float32 up to the last cast
+        student = student.float()
+    return ops.call(name, student, teacher, target, reduction, engine, **parameters)
+
+
+def _chosen(backend: str) -> str:
+    forced = os.environ.get("KDZOO_BACKEND")
+    if forced and forced not in BACKENDS:
+        raise ValueError(f"the environment's KDZOO_BACKEND must be 'auto', 'torch' or 'triton', got {forced!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
+    return forced or backend
+
+
+def _engine(name: str, backend: str, student: Tensor) -> str | None:
+    if backend == "torch":
+        return None
+    device = student.device.type
+    if backend == "triton":
+        if not _runs_triton(device):
+            raise ValueError(
+                f"backend 'triton' needs Triton and logits on a CUDA device (or TRITON_INTERPRET=1), got {device} "
+                "without them; use 'auto' or 'torch'"
+            )
+        if student.dtype == torch.float64:
+            raise ValueError("backend 'triton' takes float32, float16 and bfloat16 logits, got float64; use 'torch'")
+        return "triton"
+    if device == "cpu":
+        return "cpu" if name in FASTER_ON_CPU else None
+    large = student.numel() >= SMALLEST_ON_CUDA and student.dtype != torch.float64
+    return "triton" if device == "cuda" and large and _runs_triton(device) else None
+
+
+def _covered(student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict) -> bool:
+    if teacher is not None and (teacher.dtype == torch.float64) != (student.dtype == torch.float64):
+        return False
+    if any(isinstance(x, Tensor) and name != "order" for name, x in parameters.items()):
+        return False
+    if target is not None and target.ndim != 1:
+        return False
+    # Neither vmap nor forward-mode derivatives are defined for the operators.
+    return torch.compiler.is_compiling() or not (
+        torch._C._functorch.maybe_current_level() is not None or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def implementation(name: str, engine: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """What computes rows and gradient; a kernel that does not compile is replaced, with one warning."""
+    if engine != "triton" or name in _failed:
+        return CPU[name]
+
+    def guarded(*tensors: Tensor | None, **options) -> tuple[Tensor, Tensor | None]:
+        try:
+            return _triton().TRITON[name](*tensors, **options)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            _give_up(name, error)
+            return CPU[name](*tensors, **options)
+
+    return guarded
+
+
+def scale_rows(grad: Tensor, factor: Tensor) -> Tensor:
+    """[B, C] times a scalar or [B], in one kernel."""
+    if "scale_rows" not in _failed:
+        try:
+            return _triton().scale_rows(grad, factor)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            _give_up("scale_rows", error)
+    return (grad * factor.reshape(-1, 1)).to(grad.dtype)
+
+
+def _give_up(name: str, error: Exception) -> None:
+    _failed.add(name)
+    told = str(error).strip().splitlines() or [""]
+    warnings.warn(
+        f"the Triton kernel {name} failed ({type(error).__name__}: {told[0]}), plain PyTorch replaces it; "
+        "KDZOO_BACKEND=torch avoids the attempt",
+        stacklevel=3,
+    )
+
+
+@cache
+def _triton():
+    """The module with the kernels, ``None`` where Triton is not installed."""
+    try:
+        importlib.import_module("triton")
+    except ImportError:
+        return None
+    return importlib.import_module("kdzoo.kernels.triton")
+
+
+@torch.compiler.assume_constant_result
+def _runs_triton(device: str) -> bool:
+    if device not in ("cuda", "cpu") or _triton() is None:
+        return False
+    return device == "cuda" or _interpreted()
+
+
+def _interpreted() -> bool:
+    """Whether the kernels are run by Triton's interpreter, which is settled when they are imported."""
+    return type(importlib.import_module("kdzoo.kernels.kd").kd_kernel).__name__ == "InterpretedFunction"

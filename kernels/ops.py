@@ -1,0 +1,165 @@
+"""The fused losses as operators ``torch.ops.kdzoo.NAME``: loss and gradient in one call, autograd, fake tensors.
+
+Every operator is ``NAME(student, teacher, target, <parameters>, reduction, engine, need_grad) -> (loss, grad)``:
+the loss reduced, and the gradient of the reduced loss [B, C] in the student's type ([0] without ``need_grad``), which
+the backward multiplies by what comes in, on the device. ``engine`` is ``"cpu"`` (the closed forms of
+``kernels/cpu.py``, plain PyTorch that runs on any device) or ``"triton"``.
+
+The gradient is computed in the forward, so it has no graph of its own: a backward with ``create_graph=True``
+computes the loss again by its reference, which the module that has it hands over with :func:`reference`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+PARAMETERS = {
+    "kd": "float temperature, bool standardize",
+    "ce_kd": "float ce_weight, float kd_weight, float temperature, bool standardize",
+    "dkd": "float alpha, float beta, float temperature, bool standardize",
+    "nkd": "float gamma, float temperature",
+    "binary_kl": "float temperature",
+    "binary_kl_norm": "float temperature",
+    "pld": "float temperature, float ce_weight, Tensor? order",
+    "dist_inter": "float temperature",
+    "l2_svm": "float C",
+    "margin_softmax": "float scale, float margin, str kind",
+    "cross_entropy": "float label_smoothing",
+    "stablemax_cross_entropy": "",
+}
+HALF = (torch.float16, torch.bfloat16)
+REFERENCES: dict[str, Callable[..., Tensor]] = {}
+_library = torch.library.Library("kdzoo", "FRAGMENT")
+
+
+def reference(name: str) -> Callable:
+    """Decorator: this function is what the loss ``name`` is by definition.
+
+    It is called as ``rows(student, teacher, target, **parameters) -> [B]`` with logits in float32 or wider, and is
+    to be differentiable twice.
+    """
+
+    def register(rows: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        REFERENCES[name] = rows
+        return rows
+
+    return register
+
+
+def call(
+    name: str, student: Tensor, teacher: Tensor | None, target: Tensor | None, reduction: str, engine: str, **parameters
+) -> Tensor:
+    """The loss through its operator: scalar, or [B] with ``reduction="none"``; differentiable to the student.
+
+    Args:
+        name: of PARAMETERS, whose parameters are to be given, all.
+        student: [B, C] floating.
+        teacher: [B, C] of the same type or another, or ``None``.
+        target: class indices [B] int64, or ``None``.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        engine: ``"cpu"`` or ``"triton"``.
+    """
+    values = [parameters[key] for key in NAMES[name]]
+    need_grad = student.requires_grad and torch.is_grad_enabled()
+    return OPERATORS[name](student, teacher, target, *values, reduction, engine, need_grad)[0]
+
+
+def _names(parameters: str) -> list[str]:
+    return [entry.split()[-1] for entry in parameters.split(",") if entry]
+
+
+def _define(name: str, parameters: str) -> Callable:
+    names = _names(parameters)
+    last = len(names)
+    own = f"{parameters}, " if parameters else ""
+    schema = f"(Tensor student, Tensor? teacher, Tensor? target, {own}str reduction, str engine, bool need_grad)"
+    _library.define(f"{name}{schema} -> (Tensor, Tensor)")
+
+    def compute(student, teacher, target, *rest):
+        from kdzoo.kernels.dispatch import implementation
+
+        *values, reduction, engine, need_grad = rest
+        rows, grad = implementation(name, engine)(
+            student, teacher, target, **dict(zip(names, values, strict=True)),
+            reduction_scale=1 / max(1, len(student)) if _averaged_here(student, reduction) else 1.0,
+            need_grad=need_grad,
+        )
+        return _reduced(rows, reduction), student.new_empty(0) if grad is None else grad
+
+    def fake(student, teacher, target, *rest):
+        reduction, _, need_grad = rest[last:]
+        dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+        loss = student.new_empty(student.shape[:1] if reduction == "none" else (), dtype=dtype)
+        return loss, student.new_empty(student.shape if need_grad else (0,))
+
+    def setup(ctx, inputs, output):
+        student, teacher, target, *rest = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[1])
+        tensors = [x for x in rest if isinstance(x, Tensor)]
+        ctx.values = [x for x in rest if not isinstance(x, Tensor)]
+        ctx.holes = [i for i, x in enumerate(rest) if isinstance(x, Tensor)]
+        ctx.save_for_backward(student, teacher, target, output[1], *tensors)
+
+    def backward(ctx, grad_loss, _):
+        nothing = (None,) * (last + 5)
+        if grad_loss is None:
+            return None, *nothing
+        student, teacher, target, grad, *tensors = ctx.saved_tensors
+        rest = list(ctx.values)
+        for i, x in zip(ctx.holes, tensors, strict=True):
+            rest.insert(i, x)
+        *values, reduction, engine, need_grad = rest
+        if torch.is_grad_enabled():
+            own = dict(zip(names, values, strict=True))
+            return _again(name, student, teacher, target, own, reduction, grad_loss), *nothing
+        if not need_grad:
+            raise RuntimeError(f"kdzoo::{name} was called with need_grad=False, so it has no gradient; give True")
+        return _scaled(student, grad, grad_loss, reduction, engine), *nothing
+
+    for key in ("CPU", "CUDA"):
+        _library.impl(name, compute, key)
+    torch.library.register_fake(f"kdzoo::{name}", fake, lib=_library)
+    torch.library.register_autograd(f"kdzoo::{name}", backward, setup_context=setup, lib=_library)
+    return getattr(torch.ops.kdzoo, name).default
+
+
+def _averaged_here(student: Tensor, reduction: str) -> bool:
+    """Half precision holds the gradient of the sum: over B it could underflow before a loss scale lifts it."""
+    return reduction == "mean" and student.dtype not in HALF
+
+
+def _reduced(rows: Tensor, reduction: str) -> Tensor:
+    return rows if reduction == "none" else rows.mean() if reduction == "mean" else rows.sum()
+
+
+def _scaled(student: Tensor, grad: Tensor, grad_loss: Tensor, reduction: str, engine: str) -> Tensor:
+    """The saved gradient times what comes in, in float32 where it is of half precision; the saved one stays."""
+    if reduction == "mean" and not _averaged_here(student, reduction):
+        grad_loss = grad_loss / student.shape[0]
+    if engine == "triton" and grad.device.type == "cuda" and not torch.compiler.is_compiling():
+        from kdzoo.kernels.dispatch import scale_rows
+
+        return scale_rows(grad, grad_loss)
+    if grad.dtype in HALF:
+        return (grad * grad_loss.float().reshape(-1, 1)).to(grad.dtype)
+    return grad * (grad_loss if grad_loss.ndim == 0 else grad_loss.unsqueeze(1))
+
+
+def _again(
+    name: str, student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict, reduction: str,
+    grad_loss: Tensor,
+) -> Tensor:
+    """The gradient with a graph of its own, by the reference."""
+    if name not in REFERENCES:
+        raise RuntimeError(f"second derivatives of {name} need its reference; import kdzoo.losses.functional")
+    # A fresh node above the student: autograd stops there, and runs on into the student in the next backward.
+    leaf = student.view_as(student)
+    ours, theirs = (x.float() if x is not None and x.dtype in HALF else x for x in (leaf, teacher))
+    loss = _reduced(REFERENCES[name](ours, theirs, target, **parameters), reduction)
+    return torch.autograd.grad(loss, leaf, grad_loss, create_graph=True)[0]
+
+
+NAMES = {name: _names(parameters) for name, parameters in PARAMETERS.items()}
+OPERATORS = {name: _define(name, parameters) for name, parameters in PARAMETERS.items()}

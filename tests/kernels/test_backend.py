@@ -1,0 +1,140 @@
+"""Which backend is taken, what a wrong one says, and what happens when a kernel fails."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from kdzoo.kernels import dispatch
+from kdzoo.losses import functional as KF
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch):
+    monkeypatch.delenv("KDZOO_BACKEND", raising=False)
+    monkeypatch.setattr(dispatch, "_failed", set())
+
+
+@pytest.fixture
+def pair():
+    return torch.randn(4, 6, requires_grad=True), torch.randn(4, 6)
+
+
+def is_fused(loss):
+    return "kdzoo" in type(loss.grad_fn).__name__
+
+
+CALLS = {
+    "kd": lambda s, t, y, **options: KF.kd(s, t, **options),
+    "ce_kd": lambda s, t, y, **options: KF.ce_kd(s, t, y, **options),
+    "dkd": lambda s, t, y, **options: KF.dkd(s, t, y, **options),
+    "nkd": lambda s, t, y, **options: KF.nkd(s, t, y, **options),
+    "pld": lambda s, t, y, **options: KF.pld(s, t, y, **options),
+    "binary_kl": lambda s, t, y, **options: KF.binary_kl(s, t, **options),
+    "binary_kl_norm": lambda s, t, y, **options: KF.binary_kl_norm(s, t, **options),
+    "cross_entropy": lambda s, t, y, **options: KF.cross_entropy(s, y, **options),
+    "stablemax_cross_entropy": lambda s, t, y, **options: KF.stablemax_cross_entropy(s, y, **options),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_auto_and_torch_on_the_cpu(name, pair):
+    target = torch.tensor([0, 5, 2, 2])
+    eager = CALLS[name](*pair, target, backend="torch")
+    assert not is_fused(eager)
+    auto = CALLS[name](*pair, target)
+    assert is_fused(auto) == (name in dispatch.FASTER_ON_CPU)
+    torch.testing.assert_close(auto, eager)
+    for reduction in ("sum", "none"):
+        both = (CALLS[name](*pair, target, reduction=reduction, backend=backend) for backend in ("auto", "torch"))
+        torch.testing.assert_close(*both)
+    with pytest.raises(ValueError, match="reduction must be"):
+        CALLS[name](*pair, target, reduction="avg")
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_triton_through_the_interpreter(name, pair):
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("the kernels are compiled here, not interpreted")
+    target = torch.tensor([0, 5, 2, 2])
+    loss = CALLS[name](*pair, target, backend="triton")
+    assert is_fused(loss) and not dispatch._failed
+    (grad,) = torch.autograd.grad(loss, pair[0])
+    eager = CALLS[name](*pair, target, backend="torch")
+    torch.testing.assert_close(loss, eager, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grad, torch.autograd.grad(eager, pair[0])[0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_no_fused_form_covers_goes_to_the_reference(pair):
+    student, teacher = pair
+    temperature = torch.tensor(3.0, requires_grad=True)
+    loss = KF.kd(student, teacher, temperature)
+    assert not is_fused(loss)
+    loss.backward()
+    assert temperature.grad is not None
+    soft = teacher.softmax(dim=1)
+    assert not is_fused(KF.ce_kd(student, teacher, soft)) and not is_fused(KF.stablemax_cross_entropy(student, soft))
+    assert KF.kd(student, teacher.double()).dtype == torch.float64
+    slope = torch.func.grad(KF.kd)(student.detach(), teacher)
+    torch.testing.assert_close(slope, torch.autograd.grad(KF.kd(student, teacher), student)[0])
+    _, moved = torch.func.jvp(lambda s: KF.kd(s, teacher), (student.detach(),), (torch.ones(4, 6),))
+    torch.testing.assert_close(moved, slope.sum())
+
+
+def test_the_environment_goes_before_the_argument(pair, monkeypatch):
+    monkeypatch.setenv("KDZOO_BACKEND", "torch")
+    assert not is_fused(KF.kd(*pair, backend="auto"))
+    monkeypatch.setenv("KDZOO_BACKEND", "auto")
+    assert is_fused(KF.kd(*pair, backend="torch"))
+    monkeypatch.setenv("KDZOO_BACKEND", "cuda")
+    with pytest.raises(ValueError, match="KDZOO_BACKEND must be 'auto', 'torch' or 'triton', got 'cuda'"):
+        KF.kd(*pair)
+
+
+def test_an_unknown_backend_is_told(pair):
+    with pytest.raises(ValueError, match="backend must be 'auto', 'torch' or 'triton', got 'cuda'"):
+        KF.kd(*pair, backend="cuda")
+
+
+def test_triton_where_it_cannot_run_is_told(pair, monkeypatch):
+    monkeypatch.setattr(dispatch, "_triton", lambda: None)
+    with pytest.raises(ValueError, match="backend 'triton' needs Triton and logits on a CUDA device"):
+        KF.kd(*pair, backend="triton")
+
+
+def test_a_kernel_that_fails_warns_once_and_is_replaced(pair, monkeypatch):
+    class Broken:
+        @staticmethod
+        def kd(*tensors, **options):
+            raise RuntimeError("no such instruction\nand a long listing")
+
+        TRITON = {"kd": kd}
+
+    monkeypatch.setattr(dispatch, "_triton", lambda: Broken)
+    monkeypatch.setattr(dispatch, "_runs_triton", lambda device: True)
+    with pytest.warns(UserWarning, match=r"kernel kd failed \(RuntimeError: no such instruction\), plain PyTorch"):
+        loss = KF.kd(*pair, backend="triton")
+    torch.testing.assert_close(loss, KF.kd(*pair, backend="torch"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        KF.kd(*pair, backend="triton").backward()
+
+
+def test_kdzoo_works_where_triton_is_not_installed():
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch, kdzoo; from kdzoo.losses import functional as KF\n"
+        "s = torch.randn(3, 4, requires_grad=True); KF.kd(s, s.detach() + 1).backward()\n"
+        "try:\n    KF.kd(s, s, backend='triton')\nexcept ValueError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("backend 'triton' needs Triton"), done.stderr
+
+
+def test_compiles_with_the_choice_inside(pair):
+    torch.compiler.reset()
+    compiled = torch.compile(lambda s: KF.kd(s, pair[1]), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(pair[0]), KF.kd(*pair))
