@@ -17,9 +17,12 @@ _HOMES = {
     "ArcFaceHead": "kdzoo.heads.arcface",
     "CosFaceHead": "kdzoo.heads.cosface",
     "NormalizedSoftmaxHead": "kdzoo.heads.normalized_softmax",
+    "NaiveBayesProbe": "kdzoo.heads.naive_bayes",
     "SVMHead": "kdzoo.heads.svm",
+    "logistic_probe": "kdzoo.heads.probes",
     "l2_svm_loss": "kdzoo.heads.svm",
     "svm_predict": "kdzoo.heads.svm",
+    "two_regimes": "kdzoo.heads.probes",
 }
 __all__ = sorted(_HOMES)
 

@@ -80,7 +80,7 @@ class Classifier(nn.Module):
         old = classifier_of(self.network)
         place = next((name for name, module in self.network.named_modules() if module is old), "")
         if not isinstance(old, nn.Linear) or not place:
-            raise ValueError(f"{self.name} has no single linear classifier to put a head in place of; use another model")
+            raise ValueError(f"{self.name} has no single linear classifier for a head to replace; use another model")
         head = build(old.in_features)
         if isinstance(head, nn.Linear) and (head.bias is None) == (old.bias is None):
             head.load_state_dict(old.state_dict())
