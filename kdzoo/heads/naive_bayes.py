@@ -1,6 +1,7 @@
 """The naive-Bayes linear probe: Gaussian classes of one shared diagonal variance, fitted in one pass."""
 
 import numbers
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 # Rows summed at a time on a CPU: a block of 256 x 768 float64 values stays in its cache.
 BLOCK = 256
 GPU_BLOCK = 16_384
+THREADED = 10_000  # rows from which on threads pay
 
 
 class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
@@ -211,15 +213,35 @@ def class_sums(
     if on_gpu:
         return _gpu_sums(X, codes, classes, shift, device)
     X = X.numpy() if isinstance(X, torch.Tensor) else X
+    workers = torch.get_num_threads() if len(X) >= THREADED else 1
+    edges = np.linspace(0, len(X), workers + 1).astype(int)
+    with ThreadPoolExecutor(workers) as pool:
+        spans = zip(edges[:-1], edges[1:], strict=True)
+        parts = list(pool.map(lambda span: _cpu_sums(X, codes, classes, shift, *span), spans))
+    return tuple(sum(part[i] for part in parts) for i in range(2))
+
+
+def _cpu_sums(X: np.ndarray, codes: np.ndarray, classes: int, shift: np.ndarray, first: int, end: int) -> tuple:
+    """Of rows ``first`` to ``end``, block by block, each in the cache from the conversion to the sums."""
     sums, squares = np.zeros((classes, X.shape[1])), np.zeros(X.shape[1])
     block = np.empty((BLOCK, X.shape[1]))
-    for start in range(0, len(X), BLOCK):
-        rows = block[: min(BLOCK, len(X) - start)]
-        with np.errstate(invalid="ignore", over="ignore"):  # told by _add, from the sums
-            np.subtract(X[start : start + BLOCK], shift, out=rows)
-        pick = (np.ones(len(rows)), codes[start : start + BLOCK], np.arange(len(rows) + 1))
-        sums += scipy.sparse.csc_matrix(pick, shape=(classes, len(rows))) @ rows
-        squares += np.square(rows, out=rows).sum(axis=0)
+    # Squares of float32 are exact in float64, and the shift's part of their sum is taken off at the end.
+    late = X.dtype == np.float32
+    with np.errstate(invalid="ignore", over="ignore"):  # told by the caller, from the sums
+        for start in range(first, end, BLOCK):
+            stop = min(start + BLOCK, end)
+            rows = block[: stop - start]
+            if late:
+                np.copyto(rows, X[start:stop])
+            else:
+                np.subtract(X[start:stop], shift, out=rows)
+            pick = (np.ones(len(rows)), codes[start:stop], np.arange(len(rows) + 1))
+            sums += scipy.sparse.csc_matrix(pick, shape=(classes, len(rows))) @ rows
+            squares += np.einsum("nd,nd->d", rows, rows)
+        if late:
+            counts = np.bincount(codes[first:end], minlength=classes)
+            squares += (end - first) * shift**2 - 2 * shift * sums.sum(0)
+            sums -= counts[:, None] * shift
     return sums, squares
 
 
