@@ -19,8 +19,11 @@ _HOMES = {
     "NormalizedSoftmaxHead": "kdzoo.heads.normalized_softmax",
     "NaiveBayesProbe": "kdzoo.heads.naive_bayes",
     "SVMHead": "kdzoo.heads.svm",
+    "few_shot_split": "kdzoo.heads.few_shot",
+    "k_shot": "kdzoo.heads.few_shot",
     "logistic_probe": "kdzoo.heads.probes",
     "l2_svm_loss": "kdzoo.heads.svm",
+    "novel_protocol": "kdzoo.heads.novel",
     "svm_predict": "kdzoo.heads.svm",
     "two_regimes": "kdzoo.heads.probes",
 }
