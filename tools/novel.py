@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
         folder = (arguments.out or Path(scratch)) / "embeddings"
         parts, classes = extract_set(model, whole, folder, batch_size=500)
         (x, y), (query, query_labels) = ((np.array(p.features), np.array(p.labels)) for p in parts.values())
+    if hasattr(model.head, "embed"):
+        x, query = (embed(model.head, part) for part in (x, query))
     try:
         if arguments.shots is not None:
             rows = k_shot(y, arguments.shots, arguments.seed)
@@ -78,6 +80,15 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(table(record)))
     if arguments.out is not None:
         write_json(arguments.out / "novel.json", record)
+
+
+def embed(head, features):
+    """What the head compares, [N, D]: unit rows, centred where the head does so."""
+    import torch
+
+    with torch.no_grad():
+        device = next(head.parameters()).device
+        return head.embed(torch.from_numpy(features).to(device)).cpu().numpy()
 
 
 def grow(model, support, labels, query, query_labels, seen: int) -> dict[str, float] | None:

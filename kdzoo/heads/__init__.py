@@ -14,11 +14,15 @@ Names are imported on first use.
 import importlib
 
 _HOMES = {
+    "AMUTuning": "kdzoo.heads.amu",
     "ArcFaceHead": "kdzoo.heads.arcface",
     "CosFaceHead": "kdzoo.heads.cosface",
     "NormalizedSoftmaxHead": "kdzoo.heads.normalized_softmax",
     "NaiveBayesProbe": "kdzoo.heads.naive_bayes",
     "SVMHead": "kdzoo.heads.svm",
+    "TipAdapter": "kdzoo.heads.tip_adapter",
+    "choose_amu": "kdzoo.heads.amu",
+    "class_mean_weights": "kdzoo.heads.zero_shot",
     "few_shot_split": "kdzoo.heads.few_shot",
     "k_shot": "kdzoo.heads.few_shot",
     "logistic_probe": "kdzoo.heads.probes",
@@ -26,6 +30,7 @@ _HOMES = {
     "novel_protocol": "kdzoo.heads.novel",
     "svm_predict": "kdzoo.heads.svm",
     "two_regimes": "kdzoo.heads.probes",
+    "zero_shot_weights": "kdzoo.heads.zero_shot",
 }
 __all__ = sorted(_HOMES)
 

@@ -26,6 +26,7 @@ class ArcFaceHead(MarginHead):
         scale: s, 64 as in the paper.
         margin_rad: m in radians, from 0 to pi/2; 0.5 as in the paper (28.6 degrees, which pytorch-metric-learning
             writes in degrees).
+        centre: see :class:`kdzoo.heads.cosine.CosineHead`.
 
     Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019.
 
@@ -34,8 +35,10 @@ class ArcFaceHead(MarginHead):
         >>> loss = head.loss(head(features), labels)
     """
 
-    def __init__(self, in_features: int, num_classes: int, scale: float = 64.0, margin_rad: float = 0.5):
-        super().__init__(in_features, num_classes, scale)
+    def __init__(
+        self, in_features: int, num_classes: int, scale: float = 64.0, margin_rad: float = 0.5, centre: bool = False
+    ):
+        super().__init__(in_features, num_classes, scale, centre)
         if not 0 <= margin_rad <= math.pi / 2:
             raise ValueError(f"margin_rad must be radians in [0, pi/2], got {margin_rad} (degrees? divide by 57.3)")
         self.margin_rad = margin_rad

@@ -15,6 +15,7 @@ class CosFaceHead(MarginHead):
         num_classes: K.
         scale: s, 64 as in the paper.
         margin: m, a difference of cosines in [0, 2), 0.35 as in the paper.
+        centre: see :class:`kdzoo.heads.cosine.CosineHead`.
 
     Source: Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, CVPR 2018.
 
@@ -23,8 +24,10 @@ class CosFaceHead(MarginHead):
         >>> loss = head.loss(head(features), labels)
     """
 
-    def __init__(self, in_features: int, num_classes: int, scale: float = 64.0, margin: float = 0.35):
-        super().__init__(in_features, num_classes, scale)
+    def __init__(
+        self, in_features: int, num_classes: int, scale: float = 64.0, margin: float = 0.35, centre: bool = False
+    ):
+        super().__init__(in_features, num_classes, scale, centre)
         if not 0 <= margin < 2:
             raise ValueError(f"margin must be a difference of cosines in [0, 2), got {margin}")
         self.margin = margin

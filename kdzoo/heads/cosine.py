@@ -21,26 +21,33 @@ class CosineHead(nn.Module):
     Args:
         in_features: D.
         num_classes: K.
+        centre: take each feature vector's mean over its D entries off before it is scaled to length 1, which together
+            is a layer norm without parameters. Features behind a ReLU are all positive and so share a direction,
+            beside which the classes' own are small; it decides for every class that ``add_class`` adds.
     """
 
-    def __init__(self, in_features: int, num_classes: int):
+    def __init__(self, in_features: int, num_classes: int, centre: bool = False):
         super().__init__()
         check_sizes(in_features, num_classes)
-        self.in_features = in_features
+        self.in_features, self.centre = in_features, centre
         self.weight = nn.Parameter(torch.randn(num_classes, in_features))  # only the directions count
 
     @property
     def num_classes(self) -> int:
         return self.weight.shape[0]
 
+    def embed(self, features: Tensor) -> Tensor:
+        """Features [B, D] to unit embeddings [B, D], what this head compares."""
+        features = check_features(features, self.in_features)
+        return unit(features - features.mean(dim=1, keepdim=True) if self.centre else features)
+
     def cosine(self, features: Tensor) -> Tensor:
         """Features [B, D] to cosines [B, K]."""
-        features = check_features(features, self.in_features)
         # In bfloat16 a cosine has three digits, which a scale of 64 would make an error of half a nat.
         with torch.autocast(features.device.type, enabled=False):
-            weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
-            dtype = torch.promote_types(features.dtype, weight.dtype)
-            return unit(features.to(dtype)) @ unit(weight.to(dtype)).T
+            embeddings = self.embed(features)
+            dtype = torch.promote_types(embeddings.dtype, self.weight.dtype)
+            return embeddings.to(dtype) @ unit(self.weight.to(dtype)).T
 
     @torch.no_grad()
     def add_class(self, embeddings: Tensor) -> int:
@@ -62,7 +69,7 @@ class CosineHead(nn.Module):
         embeddings = check_features(embeddings, self.in_features, "embeddings")
         if not len(embeddings):
             raise ValueError("embeddings has no row; pass at least one example of the new class")
-        mean = unit(embeddings.to(self.weight.dtype)).mean(dim=0)
+        mean = self.embed(embeddings).mean(dim=0)
         if mean.norm() < NORM_FLOOR:
             raise ValueError("embeddings point nowhere on average (zeros, or opposites); pass others")
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), mean[None].to(self.weight)]))
@@ -75,10 +82,11 @@ class MarginHead(CosineHead):
     Args:
         in_features, num_classes: D and K.
         scale: s, by which cosines are multiplied.
+        centre: see :class:`CosineHead`.
     """
 
-    def __init__(self, in_features: int, num_classes: int, scale: float):
-        super().__init__(in_features, num_classes)
+    def __init__(self, in_features: int, num_classes: int, scale: float, centre: bool = False):
+        super().__init__(in_features, num_classes, centre)
         if not 0 < scale < float("inf"):
             raise ValueError(f"scale must be above 0 and finite, got {scale}")
         self.scale = scale

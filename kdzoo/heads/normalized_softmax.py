@@ -22,6 +22,7 @@ class NormalizedSoftmaxHead(CosineHead):
         temperature: T, above 0. The paper's value was not available to us; 0.05 is the metric-learning
             literature's.
         learn_temperature: train log T with the rest, starting from ``temperature``.
+        centre: as the layer norm without parameters of Zhai and Wu; see :class:`kdzoo.heads.cosine.CosineHead`.
 
     Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, 2019; for novel classes
     Pereira et al., Hyperspherical embedding for novel class classification, 2021. Of the latter only the abstract
@@ -32,8 +33,15 @@ class NormalizedSoftmaxHead(CosineHead):
         >>> loss = head.loss(head(features), labels)
     """
 
-    def __init__(self, in_features: int, num_classes: int, temperature: float = 0.05, learn_temperature: bool = False):
-        super().__init__(in_features, num_classes)
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        temperature: float = 0.05,
+        learn_temperature: bool = False,
+        centre: bool = False,
+    ):
+        super().__init__(in_features, num_classes, centre)
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be above 0 and finite, got {temperature}")
         log_temperature = torch.tensor(math.log(temperature), dtype=torch.float64).to(torch.get_default_dtype())

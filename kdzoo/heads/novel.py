@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 # Rows of the query that are compared with the support at a time.
 BLOCK = 1024
 CONVENTIONS = """\
-conventions: embeddings are the classifier's input, scaled to length 1; cosine similarity
+conventions: embeddings are the classifier's input as its head compares it, of length 1; cosines
   disjoint: support and query of novel classes only; joint: of all classes, which compete
   NCM: class of the nearest normalised class mean; k-NN: majority of the k nearest, of equal votes the nearest's
   recall@k: share of queries with a support image of their class among the k nearest

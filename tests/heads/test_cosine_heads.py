@@ -18,6 +18,7 @@ CASES = {
 HEADS = [
     lambda: NormalizedSoftmaxHead(5, 4), lambda: NormalizedSoftmaxHead(5, 4, learn_temperature=True),
     lambda: CosFaceHead(5, 4), lambda: ArcFaceHead(5, 4), lambda: ArcFaceHead(5, 4, margin_rad=1.5),
+    lambda: NormalizedSoftmaxHead(5, 4, centre=True),
 ]  # fmt: skip
 
 
@@ -95,6 +96,17 @@ def test_add_class_needs_no_training():
         head.add_class(torch.zeros(0, 5))
     with pytest.raises(ValueError, match="embeddings point nowhere"):
         head.add_class(torch.tensor([[1.0, 0, 0, 0, 0], [-1.0, 0, 0, 0, 0]]))
+
+
+def test_centring_is_a_layer_norm_and_leaves_the_common_direction_out():
+    head = NormalizedSoftmaxHead(5, 4, temperature=1.0, centre=True)
+    features = torch.randn(7, 5)
+    normed = torch.nn.functional.layer_norm(features, (5,), eps=1e-12)
+    expected = torch.nn.functional.cosine_similarity(normed[:, None], head.weight[None], dim=2)
+    torch.testing.assert_close(head(features), expected)
+    torch.testing.assert_close(head(features + 100), head(features), atol=1e-4, rtol=0)
+    head.add_class(features[:2] + 50)
+    torch.testing.assert_close(head(features[:2])[:, 4], head(features[:2] + 50)[:, 4], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
