@@ -17,13 +17,15 @@ class Network:
         name: a model name of kdzoo, timm or torchvision (``"resnet8x4"``, ``"torchvision:resnet18"``).
         checkpoint: weights to start from; ``"run:NAME"`` takes the last weights of that run of the same study.
         pretrained: take the library's own pretrained weights.
-        options: further keywords of the model (``dict(drop_rate=0.1)``).
+        options: further keywords of the model (``dict(drop_rate=0.1)``); ``mean`` and ``std`` replace the data's.
+        head: ``dict(type="ArcFaceHead", ...)``, a registered head in the place of the network's classifier.
     """
 
     name: str | None = None
     checkpoint: str | None = None
     pretrained: bool = False
     options: dict = field(default_factory=dict)
+    head: dict | None = None
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Experiment:
         student: a model name or ``dict(name=..., checkpoint=...)``.
         teacher: likewise; ``None`` trains plainly; of a list the logits are fused, see
             ``kdzoo.distill.EnsembleTeacher``.
+        head: the student's head, ``dict(type="SVMHead", C=1.0)``; its loss is ``dict(type="HeadLoss")``.
         augment: ``[dict(type="PadCrop", padding=4), ...]``.
         augment_second: of a second view of each image, for losses that take one (MLKD).
         test_batch_size: images per evaluation batch.
@@ -103,6 +106,7 @@ class Experiment:
     pair: str | None = None
     student: str | dict | None = None
     teacher: str | dict | list | None = None
+    head: dict | None = None
     augment: list = field(default_factory=list)
     augment_second: list | None = None
     test_batch_size: int = 500
@@ -135,6 +139,7 @@ class Experiment:
             student.name = student.name or PAIRS[self.pair].student
             for teacher in teachers:
                 teacher.name = teacher.name or PAIRS[self.pair].teacher
+        student.head = student.head or self.head
         if student.name is None:
             raise ConfigError("no network to train; set student = 'NAME' or pair = 'TEACHER-STUDENT'", "student")
         if any(teacher.name is None for teacher in teachers):

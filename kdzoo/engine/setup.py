@@ -19,12 +19,13 @@ from kdzoo.distill import Distiller, EnsembleTeacher, TeacherCache, build_terms,
 from kdzoo.distill.teacher_cache import CacheCard
 from kdzoo.engine.evaluate import gather_rows, predict, score
 from kdzoo.engine.experiment import Experiment, Network, Runtime
+from kdzoo.engine.network import build_network
 from kdzoo.engine.optim import build_optimizer, build_schedule
 from kdzoo.engine.step_cap import StepCap
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.models import Classifier, create_model, load_weights, weights_hash
+from kdzoo.models import Classifier, weights_hash
 from kdzoo.models.classifier import classifier_of
-from kdzoo.registry import AUGMENTS, DATASETS
+from kdzoo.registry import AUGMENTS, DATASETS, HEADS
 
 
 @dataclass
@@ -71,7 +72,10 @@ def preflight(experiment: Experiment) -> None:
         ConfigError: with the place of the mistake.
     """
     _ = experiment.settings
-    _, teachers = experiment.networks()
+    student, teachers = experiment.networks()
+    for place, network in (("head", student), *(("teacher.head", teacher) for teacher in teachers)):
+        if network.head is not None:
+            HEADS.check(network.head, place)
     for number, loss in enumerate(experiment.losses):
         check_term(loss, f"losses[{number}]", taught=bool(teachers))
     build_optimizer(experiment.optimizer, nn.Linear(1, 1))
@@ -103,20 +107,21 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
     )
     student_network, teacher_networks = experiment.networks()
     torch.manual_seed(experiment.seed)
-    student = _build_network(student_network, data, "student")
+    student = build_network(student_network, data, "student")
     facts: dict[str, Any] = {"student": _student_facts(student, student_network, experiment.seed), "teacher": None}
     if settings.sync_bn and accelerator.num_processes > 1:
         student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
     student = _place(student, accelerator, settings)
     teacher = None
     if teacher_networks:
-        teachers = [_place(_build_network(n, data, "teacher"), accelerator, settings) for n in teacher_networks]
+        teachers = [_place(build_network(n, data, "teacher"), accelerator, settings) for n in teacher_networks]
         facts["teacher"] = _teacher_facts(teachers, teacher_networks, data, accelerator)
         teacher = teachers[0] if len(teachers) == 1 else EnsembleTeacher(teachers)
     example = torch.zeros(2, *data.shape, device=accelerator.device)
     context = loss_context(student, teacher, example, data.train.size, experiment.epochs)
     if len(teacher_networks) == 1 and (classifier := classifier_of(teacher.network)) is not None:
         context["teacher_classifier"] = classifier
+    context["student_head"] = student.head
     terms = build_terms(experiment.losses, **context)
     distiller = Distiller(student, terms, teacher, align=experiment.align_gradients)
     _check_combination(experiment, settings, distiller, accelerator)
@@ -195,24 +200,6 @@ def _step_cap(experiment: Experiment, optimizer: torch.optim.Optimizer, student:
     if not isinstance(limit, (bool, int, float)) or limit <= 0:
         raise ConfigError(f"step_cap must be True or a number above 0, got {limit!r}", "optimizer")
     return StepCap(optimizer, student, **({} if limit is True else dict(limit=limit)))
-
-
-def _build_network(network: Network, data: Data, place: str) -> Classifier:
-    try:
-        model = create_model(
-            network.name,
-            data.num_classes,
-            in_chans=data.shape[0],
-            mean=data.mean,
-            std=data.std,
-            pretrained=network.pretrained,
-            **network.options,
-        )
-    except TypeError as error:
-        raise ConfigError(f"{network.name}: {error}", f"{place}.options") from error
-    if network.checkpoint is not None:
-        load_weights(model, network.checkpoint)
-    return model
 
 
 def _place(model: Classifier, accelerator: Accelerator, settings: Runtime) -> Classifier:

@@ -1,6 +1,6 @@
 """Testing a checkpoint: what ``tools/test.py`` calls."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,8 +11,9 @@ from kdzoo.data import Data, build_data
 from kdzoo.engine import folder
 from kdzoo.engine.evaluate import Scores, confusion_matrix, predict, score, throughput, write_evaluation
 from kdzoo.engine.experiment import locate, read_experiment
+from kdzoo.engine.network import build_network
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.models import Classifier, create_model, load_weights
+from kdzoo.models import Classifier, load_weights
 
 
 @dataclass
@@ -76,9 +77,7 @@ def load_tested(config: Config, checkpoint: str, device: str | None = None) -> t
             test_batch_size=experiment.test_batch_size,
             workers=experiment.settings.workers,
         )
-        model = create_model(
-            student.name, data.num_classes, in_chans=data.shape[0], mean=data.mean, std=data.std, **student.options
-        )
+        model = build_network(replace(student, checkpoint=None, pretrained=False), data, "student")
     except ConfigError as error:
         raise locate(error, config) from error
     load_weights(model, checkpoint)

@@ -4,7 +4,7 @@
     >>> output = model.outputs(images, features=True)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.ones(in_chans))
         self.set_normalisation(mean, std)
         self._taps = Taps(network)
+        self._head_place: str | None = None
 
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Replace mean and std, one number a channel each."""
@@ -57,6 +58,35 @@ class Classifier(nn.Module):
             raise ValueError(f"std is expected to be positive but got {list(std)}")
         self.mean.copy_(torch.as_tensor(mean))
         self.std.copy_(torch.as_tensor(std))
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The head that :meth:`set_head` put on; ``None`` for the network's own classifier."""
+        return None if self._head_place is None else self.network.get_submodule(self._head_place)
+
+    def set_head(self, build: Callable[[int], nn.Module]) -> None:
+        """Put another head in the place of the network's linear classifier.
+
+        Args:
+            build: width D of the classifier's input -> a module from [B, D] to logits [B, num_classes]. A linear one
+                starts from the weights of the classifier it replaces.
+
+        Raises:
+            ValueError: the network has no single linear classifier to replace.
+
+        Example:
+            >>> model.set_head(lambda width: ArcFaceHead(width, 100))
+        """
+        old = classifier_of(self.network)
+        place = next((name for name, module in self.network.named_modules() if module is old), "")
+        if not isinstance(old, nn.Linear) or not place:
+            raise ValueError(f"{self.name} has no single linear classifier for a head to replace; use another model")
+        head = build(old.in_features)
+        if isinstance(head, nn.Linear) and (head.bias is None) == (old.bias is None):
+            head.load_state_dict(old.state_dict())
+        self.network.set_submodule(place, head)
+        head.register_forward_pre_hook(self._taps.tap_classifier)
+        self._head_place = place
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1] to what the network was trained on."""

@@ -1,0 +1,36 @@
+"""From a config's student or teacher to the network: its normalisation, its head, its weights."""
+
+from kdzoo.data import Data
+from kdzoo.engine.experiment import Network
+from kdzoo.errors import ConfigError
+from kdzoo.models import Classifier, create_model, load_weights
+from kdzoo.registry import HEADS
+
+
+def build_network(network: Network, data: Data, place: str) -> Classifier:
+    """The network for these images and classes, in training mode.
+
+    Args:
+        network: as the config has it.
+        data: gives classes, channels and normalisation (unless ``network.options`` has its own).
+        place: ``"student"`` or ``"teacher"``, for error messages.
+
+    Raises:
+        ConfigError: an unknown name, option or head, or a network without a classifier to replace.
+        UserError: weights that do not load.
+    """
+    shared = dict(in_chans=data.shape[0], mean=data.mean, std=data.std, pretrained=network.pretrained)
+    try:
+        model = create_model(network.name, data.num_classes, **(shared | network.options))
+    except TypeError as error:
+        raise ConfigError(f"{network.name}: {error}", f"{place}.options") from error
+    if network.head is not None:
+        where = "head" if place == "student" else f"{place}.head"
+        sizes = dict(num_classes=data.num_classes)
+        try:
+            model.set_head(lambda width: HEADS.build(network.head, where, in_features=width, **sizes))
+        except ValueError as error:
+            raise ConfigError(str(error), where) from error
+    if network.checkpoint is not None:
+        load_weights(model, network.checkpoint)
+    return model

@@ -1,0 +1,112 @@
+"""What the hyperspherical heads share: cosines between unit features and unit class weights, and new classes."""
+
+import torch
+from torch import Tensor, nn
+
+from kdzoo.heads.checks import check_features, check_labels, check_sizes
+
+# Below this norm a feature has no direction to speak of: it keeps its value but passes no gradient on.
+NORM_FLOOR = 1e-6
+
+
+def unit(x: Tensor) -> Tensor:
+    """[N, D] with rows of length 1; a row of zeros stays one, and has no gradient."""
+    norm = x.square().sum(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
+    return torch.where(norm < NORM_FLOOR, (x / norm.clamp_min(NORM_FLOOR)).detach(), x / norm)
+
+
+class CosineHead(nn.Module):
+    """Logits that are cosines times a scale, always in float32 or wider; no bias.
+
+    Args:
+        in_features: D.
+        num_classes: K.
+        centre: take each feature vector's mean over its D entries off before it is scaled to length 1, which together
+            is a layer norm without parameters. Features behind a ReLU are all positive and so share a direction,
+            beside which the classes' own are small; it decides for every class that ``add_class`` adds.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, centre: bool = False):
+        super().__init__()
+        check_sizes(in_features, num_classes)
+        self.in_features, self.centre = in_features, centre
+        self.weight = nn.Parameter(torch.randn(num_classes, in_features))  # only the directions count
+
+    @property
+    def num_classes(self) -> int:
+        return self.weight.shape[0]
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Features [B, D] to unit embeddings [B, D], what this head compares."""
+        features = check_features(features, self.in_features)
+        return unit(features - features.mean(dim=1, keepdim=True) if self.centre else features)
+
+    def cosine(self, features: Tensor) -> Tensor:
+        """Features [B, D] to cosines [B, K]."""
+        # In bfloat16 a cosine has three digits, which a scale of 64 would make an error of half a nat.
+        with torch.autocast(features.device.type, enabled=False):
+            embeddings = self.embed(features)
+            dtype = torch.promote_types(embeddings.dtype, self.weight.dtype)
+            return embeddings.to(dtype) @ unit(self.weight.to(dtype)).T
+
+    @torch.no_grad()
+    def add_class(self, embeddings: Tensor) -> int:
+        """A new class without training: its weight is the mean of the embeddings' directions.
+
+        Args:
+            embeddings: [N, D], features of examples of the new class, N >= 1.
+
+        Returns:
+            The class's index, the last column of the logits from now on. The weight is a new parameter then: an
+            optimizer that is to train it has to be built anew.
+
+        Raises:
+            ValueError: a wrong shape, no example, NaN, or directions that cancel out.
+
+        Example:
+            >>> index = head.add_class(model.outputs(images).pooled)
+        """
+        embeddings = check_features(embeddings, self.in_features, "embeddings")
+        if not len(embeddings):
+            raise ValueError("embeddings has no row; pass at least one example of the new class")
+        mean = self.embed(embeddings).mean(dim=0)
+        if mean.norm() < NORM_FLOOR:
+            raise ValueError("embeddings point nowhere on average (zeros, or opposites); pass others")
+        self.weight = nn.Parameter(torch.cat([self.weight.detach(), mean[None].to(self.weight)]))
+        return self.num_classes - 1
+
+
+class MarginHead(CosineHead):
+    """A cosine head that trains with a margin between the label's class and the others and decides without it.
+
+    Args:
+        in_features, num_classes: D and K.
+        scale: s, by which cosines are multiplied.
+        centre: see :class:`CosineHead`.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, scale: float, centre: bool = False):
+        super().__init__(in_features, num_classes, centre)
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"scale must be above 0 and finite, got {scale}")
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] to s * cosine [B, K], without the margin."""
+        return self.scale * self.cosine(features)
+
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        """The label's cosine [B] to what training sees in its place."""
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy with the margin on the label's class.
+
+        Args:
+            logits: this head's, [B, K].
+            target: class indices [B].
+        """
+        target = check_labels(target, logits)[:, None]
+        cosine = logits.gather(1, target) / self.scale  # [B, 1]
+        logits = logits.scatter(1, target, self.scale * self.with_margin(cosine))
+        return nn.functional.cross_entropy(logits, target.squeeze(1))
