@@ -118,7 +118,7 @@ class Detector:
         try:
             with safe_open(str(path), "pt") as file:
                 kind = (file.metadata() or {}).get("detector")
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                state = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} can't be read as a detector ({error}); fit it again") from None
         if kind != self.name:
@@ -156,7 +156,7 @@ class Detector:
 
     def _need_model(self, what: str) -> None:
         if self.model is None:
-            raise ValueError(f"{self.name} has no model to {what} with; give model= or use fit_features, score_features")
+            raise ValueError(f"{self.name} has no model to {what} with; give model=, or features in place of images")
 
     def _need_fit(self) -> None:
         if not self.fitted:

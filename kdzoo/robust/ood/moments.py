@@ -15,8 +15,7 @@ class ClassMoments:
     Attributes:
         counts: [C] float64, samples of each class.
         means: [C, D] float64.
-        scatter: [D, D] float64, sum over classes and samples of (x - mean)(x - mean)^T; upper blocks only until
-            :meth:`within` is called.
+        scatter: [D, D] float64, sum over classes and samples of (x - mean)(x - mean)^T; only its upper half counts.
 
     Example:
         >>> moments = ClassMoments().update(torch.randn(100, 8), torch.arange(100) % 5)
@@ -48,7 +47,7 @@ class ClassMoments:
             return self
         low, high = (int(value) for value in labels.aminmax())
         if low < 0:
-            raise ValueError(f"labels are expected to be 0 or more but got {low}; leave out-of-distribution samples out")
+            raise ValueError(f"labels are expected to be 0 or more but got {low}; leave OOD samples out")
         self._grow(high + 1, features)
         for start in range(0, len(labels), _ROWS):
             self._merge(features[start : start + _ROWS].double(), labels[start : start + _ROWS])
@@ -76,7 +75,7 @@ class ClassMoments:
             raise ValueError("the features hold NaN or infinity; mend the network or the images they come from")
         old, step = self.counts[present], mean - self.means[present]
         # Within the batch, then between the batch's class means and those so far.
-        add_gram(self.scatter, x.sub_(mean.index_select(0, row)))
+        add_gram(self.scatter, x - mean.index_select(0, row))
         add_gram(self.scatter, step * (old * new / (old + new)).sqrt()[:, None])
         self.means[present] += step * (new / (old + new))[:, None]
         self.counts[present] += new
@@ -111,12 +110,14 @@ class ClassMoments:
 
 
 def add_gram(scatter: Tensor, x: Tensor) -> None:
-    """``scatter += x.T @ x`` on and above the diagonal blocks: [D, D] and [B, D], a little over half the work."""
-    width = x.shape[1]
-    block = max(64, -(-width // 8))
-    for first in range(0, width, block):
-        last = min(first + block, width)
-        scatter[first:last, first:].addmm_(x[:, first:last].T, x[:, first:])
+    """``scatter += x.T @ x`` on and above the diagonal, of float64 [D, D] and [B, D]: half the work of the product."""
+    if scatter.device.type == "cpu":
+        from scipy.linalg.blas import dsyrk
+
+        # BLAS thinks in columns: what it calls the lower half of its matrix is the upper half of ours.
+        dsyrk(1.0, x.numpy().T, beta=1.0, c=scatter.numpy().T, lower=1, overwrite_c=1)
+    else:
+        scatter.addmm_(x.T, x)
 
 
 def mirror(scatter: Tensor) -> Tensor:
