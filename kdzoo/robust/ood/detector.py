@@ -50,7 +50,16 @@ class Detector:
         """
         if self.needs_fit:
             self._need_model("fit")
-            self._fit(lambda: self._read(loader))
+        return self.fit_batches(lambda: self._read(loader))
+
+    def fit_batches(self, batches: Batches) -> "Detector":
+        """Fit to features that are stored in pieces.
+
+        Args:
+            batches: ``batches()`` begins a pass over (features [B, D], labels [B]); more than one may be needed.
+        """
+        if self.needs_fit:
+            self._fit(batches)
         self.fitted = True
         return self
 
@@ -60,16 +69,11 @@ class Detector:
         Raises:
             ValueError: a wrong shape, a value that is not finite, labels missing where they are needed.
         """
-        if self.needs_fit:
-            features = as_features(features)
-            if labels is None and self.needs_labels:
-                raise ValueError(f"{self.name} needs the labels of the features; give fit_features(features, labels)")
-            if labels is None:
-                labels = torch.full((len(features),), -1)
-            labels = torch.as_tensor(labels)
-            self._fit(lambda: in_chunks(features, labels))
-        self.fitted = True
-        return self
+        features = as_features(features)
+        if labels is None and self.needs_labels:
+            raise ValueError(f"{self.name} needs the labels of the features; give fit_features(features, labels)")
+        labels = torch.full((len(features),), -1) if labels is None else torch.as_tensor(labels)
+        return self.fit_batches(lambda: in_chunks(features, labels))
 
     def score(self, x: Tensor) -> Tensor:
         """[N] float64, higher for in-distribution.

@@ -50,8 +50,8 @@ class LayerReader:
     def __call__(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """[B, C, H, W] -> logits [B, C] and a dict of [B, D], in the order of the layers."""
         if self.stages:
-            output = self.model.outputs(images, features=True)
-            return output.logits, {f"stage{k}": spatial_mean(x, f"stage{k}") for k, x in enumerate(output.features)}
+            logits, _, found = self.with_pooled(images)
+            return logits, found
         found: dict[str, Tensor] = {}
         # The mean is taken at once: a ReLU in place may overwrite what the layer returned.
         hooks = [
@@ -73,6 +73,16 @@ class LayerReader:
             for hook in hooks:
                 hook.remove()
         return logits, {name: found[name] for name in self.layers}
+
+    def with_pooled(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Logits [B, C], the classifier's input [B, D] and the layers' features, of one pass."""
+        if self.stages:
+            output = self.model.outputs(images, features=True)
+            maps = {f"stage{k}": spatial_mean(x, f"stage{k}") for k, x in enumerate(output.features)}
+            return output.logits, output.pooled, maps
+        more = LayerReader(self.model, list(dict.fromkeys([*self.layers, "pooled"])))
+        logits, found = more(images)
+        return logits, found["pooled"], {name: found[name] for name in self.layers}
 
 
 def spatial_mean(x: Tensor, name: str) -> Tensor:
