@@ -53,10 +53,18 @@ def cw(
         target: [B] true classes.
         steps, searches, lr, confidence, eps: as of :class:`CW`.
     """
-    images = images.detach().clone()
+    with torch.inference_mode(False):
+        return _attack(model, images.detach().clone(), target.clone(), steps, searches, lr, confidence, eps)
+
+
+def _attack(
+    model: nn.Module, images: Tensor, target: Tensor, steps: int, searches: int, lr: float, confidence: float,
+    eps: float | None,
+) -> Tensor:
+    """The search for each image's trade-off."""
     count = len(images)
     best = images.clone()
-    shortest = images.new_full((count,), float("inf") if eps is None else eps**2)
+    shortest = images.new_full((count,), float("inf") if eps is None else (eps * (1 - 1e-6)) ** 2)
     low, high = images.new_zeros(count), images.new_full((count,), float("inf"))
     trade = images.new_full((count,), 1.0)
     for _ in range(searches):
@@ -72,7 +80,7 @@ def _search(
 ) -> Tensor:
     """Adam at one trade-off; puts what is nearer than before into ``best``. Which images were changed, [B]."""
     found = torch.zeros_like(target, dtype=torch.bool)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         # tanh keeps pixels in [0, 1]; a little inside, where its inverse is finite.
         free = torch.atanh((2 * images - 1) * (1 - 1e-6)).requires_grad_()
         optimizer = torch.optim.Adam([free], lr=lr)

@@ -51,7 +51,14 @@ def deepfool(
         target: [B] true classes; an image the model gets wrong already comes back as it is.
         steps, overshoot, candidates, eps: as of :class:`DeepFool`.
     """
-    images = images.detach()
+    with torch.inference_mode(False):
+        images, target = images.detach().clone(), target.clone()
+        return _attack(model, images, target, steps, overshoot, candidates, eps)
+
+
+def _attack(
+    model: nn.Module, images: Tensor, target: Tensor, steps: int, overshoot: float, candidates: int, eps: float | None
+) -> Tensor:
     x, total = images.clone(), torch.zeros_like(images)
     active = torch.arange(len(images), device=images.device)
     for _ in range(steps):
@@ -66,7 +73,7 @@ def deepfool(
 
 def _to_boundary(model: nn.Module, x: Tensor, target: Tensor, candidates: int) -> Tensor:
     """The shortest step that makes another class as likely as the true one, were the network linear."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         logits = model(x)
         others = logits.detach().scatter(1, target[:, None], float("-inf"))
@@ -92,5 +99,6 @@ def within(x: Tensor, images: Tensor, eps: float | None) -> Tensor:
     if eps is None:
         return images + change
     norm = change.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-    # A hair less than eps, so that rounding does not exceed it.
-    return images + change * (eps * (1 - 1e-5) / norm).clamp(max=1)
+    # Less than eps by what rounding the sum to float32 may add, so that the budget is never exceeded.
+    allowed = max(0.0, eps * (1 - 1e-6) - torch.finfo(images.dtype).eps * images[0].numel() ** 0.5)
+    return images + change * (allowed / norm).clamp(max=1)

@@ -16,7 +16,9 @@ def test_golden_fit_and_scores_with_pre_processing(golden, digits, number):
     detector = Mahalanobis(model, LAYERS[number]).fit([images(values["train_idx"])])
     gaussian = detector.gaussian
     torch.testing.assert_close(gaussian.means, torch.tensor(values["class_means"][number]).double(), atol=1e-7, rtol=0)
-    torch.testing.assert_close(gaussian.covariance, torch.tensor(values["tied_cov"][number]).double(), atol=1e-8, rtol=0)
+    torch.testing.assert_close(
+        gaussian.covariance, torch.tensor(values["tied_cov"][number]).double(), atol=1e-8, rtol=0
+    )
     for epsilon, reference in values["score_by_magnitude"].items():
         detector.epsilon = float(epsilon)
         for side, rows in (("in", "test_in_idx"), ("out", "test_out_idx")):
