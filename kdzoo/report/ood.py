@@ -72,8 +72,8 @@ def _table(record: dict[str, np.ndarray]) -> str:
         cells = []
         for column in range(len(record["sets"])):
             auroc, fpr = 100 * record["auroc"][column, place], 100 * record["fpr95"][column, place]
-            main = " class=main" if round(auroc, 2) >= best[column] else ""
-            cells.append(f"<td{main}><span class=num>{auroc:.2f}</span><span class=sd>{fpr:.2f}</span></td>")
+            tag = "b" if round(auroc, 2) >= best[column] else "span"
+            cells.append(f"<td><{tag} class=num>{auroc:.2f}</{tag}><span class=sd>{fpr:.2f}</span></td>")
         rows.append(f"<tr><td>{escape(str(name))}</td>{''.join(cells)}</tr>")
     side = "in-distribution" if str(record["positive"]) == "id" else "out-of-distribution"
     note = f"AUROC in percent, and below it the false positives at 95 % true positives ({side} is positive)."
@@ -95,7 +95,7 @@ def _wrong(record: dict[str, np.ndarray]) -> str:
     for number, name in enumerate(record["sets"]):
         places = np.flatnonzero(record["picture_set"] == number)
         figures = "".join(_picture(record, place, str(name)) for place in places)
-        blocks.append(f"<h3>{escape(str(name))}</h3><div class=pictures>{figures}</div>")
+        blocks.append(f"<p><br><b>{escape(str(name))}</b></p><div class=pictures>{figures}</div>")
     return "".join(blocks)
 
 

@@ -114,9 +114,7 @@ def summarise(seconds: dict) -> list[dict]:
     rows = []
     for (name, precision), times in seconds.items():
         own = seconds["kdzoo", precision]
-        ratios = [
-            median(peer[k] / mine[k] for peer, mine in zip(times, own, strict=True)) for k in (0, 1)
-        ]
+        ratios = [median(peer[k] / mine[k] for peer, mine in zip(times, own, strict=True)) for k in (0, 1)]
         rows.append(
             dict(
                 detector=name, precision=precision, fit_seconds=median(t[0] for t in times),

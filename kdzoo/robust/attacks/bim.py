@@ -37,8 +37,12 @@ class BIM:
 
 
 def bim(
-    model: nn.Module, images: Tensor, target: Tensor,
-    eps: float = 8 / 255, steps: int = 10, step_size: float | None = None,
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    eps: float = 8 / 255,
+    steps: int = 10,
+    step_size: float | None = None,
 ) -> Tensor:
     """Adversarial images of a batch: [B, C, H, W] in [0, 1], at most eps from ``images`` in every pixel.
 

@@ -42,8 +42,14 @@ class CW:
 
 
 def cw(
-    model: nn.Module, images: Tensor, target: Tensor, steps: int = 100, searches: int = 5, lr: float = 0.01,
-    confidence: float = 0.0, eps: float | None = None,
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    steps: int = 100,
+    searches: int = 5,
+    lr: float = 0.01,
+    confidence: float = 0.0,
+    eps: float | None = None,
 ) -> Tensor:
     """Adversarial images of a batch, [B, C, H, W] in [0, 1]; images that could not be changed come back as they are.
 
@@ -58,7 +64,13 @@ def cw(
 
 
 def _attack(
-    model: nn.Module, images: Tensor, target: Tensor, steps: int, searches: int, lr: float, confidence: float,
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    steps: int,
+    searches: int,
+    lr: float,
+    confidence: float,
     eps: float | None,
 ) -> Tensor:
     """The search for each image's trade-off."""
@@ -75,8 +87,15 @@ def _attack(
 
 
 def _search(
-    model: nn.Module, images: Tensor, target: Tensor, trade: Tensor, steps: int, lr: float, confidence: float,
-    best: Tensor, shortest: Tensor,
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    trade: Tensor,
+    steps: int,
+    lr: float,
+    confidence: float,
+    best: Tensor,
+    shortest: Tensor,
 ) -> Tensor:
     """Adam at one trade-off; puts what is nearer than before into ``best``. Which images were changed, [B]."""
     found = torch.zeros_like(target, dtype=torch.bool)

@@ -40,8 +40,13 @@ class DeepFool:
 
 
 def deepfool(
-    model: nn.Module, images: Tensor, target: Tensor, steps: int = 50, overshoot: float = 0.02,
-    candidates: int = 10, eps: float | None = None,
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    steps: int = 50,
+    overshoot: float = 0.02,
+    candidates: int = 10,
+    eps: float | None = None,
 ) -> Tensor:
     """Adversarial images of a batch, [B, C, H, W] in [0, 1].
 

@@ -43,8 +43,10 @@ class AdversarialResult:
 
 
 def make_triples(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]],
-    attack: Callable[[nn.Module, Tensor, Tensor], Tensor], seed: int = 0,
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    attack: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    seed: int = 0,
 ) -> Triples:
     """Attack images, add noise of the same length, keep where clean and noisy are right and attacked is wrong.
 
@@ -78,6 +80,7 @@ def make_triples(
 
 def layer_scores(ensemble: MahalanobisEnsemble, triples: Triples, batch: int = 256) -> tuple[Tensor, Tensor]:
     """Layer scores [E, 2 N, L] of clean and noisy images (in turn), and [E, N, L] of adversarial ones."""
+
     def read(images: Tensor) -> Tensor:
         return torch.cat([ensemble.layer_scores(x).cpu() for x in images.split(batch)], dim=1)
 
@@ -86,8 +89,11 @@ def layer_scores(ensemble: MahalanobisEnsemble, triples: Triples, batch: int = 2
 
 
 def adversarial_detection(
-    attack: str, scores: tuple[Tensor, Tensor], epsilons: Sequence[float],
-    tuned_on: tuple[Tensor, Tensor] | None = None, share: float = 0.1,
+    attack: str,
+    scores: tuple[Tensor, Tensor],
+    epsilons: Sequence[float],
+    tuned_on: tuple[Tensor, Tensor] | None = None,
+    share: float = 0.1,
 ) -> AdversarialResult:
     """Tune on a tenth of the triples (AUROC chooses the step), test on the others.
 

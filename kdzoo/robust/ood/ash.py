@@ -17,9 +17,7 @@ class _ASH(ClassifierDetector):
         weight, bias: of the classifier, in place of a model.
     """
 
-    def __init__(
-        self, model=None, percentile: float = 90.0, weight: Tensor | None = None, bias: Tensor | None = None
-    ):
+    def __init__(self, model=None, percentile: float = 90.0, weight: Tensor | None = None, bias: Tensor | None = None):
         super().__init__(model, weight, bias)
         if not 0 <= percentile < 100:
             raise ValueError(f"percentile is expected in [0, 100) but got {percentile}")

@@ -71,9 +71,7 @@ class Regression:
         return -(np.asarray(layer_scores, dtype=np.float64) @ self.weight + self.bias)
 
 
-def tune(
-    scores_id, scores_ood, epsilons: Sequence[float] = EPSILONS, criterion: str = "tnr95"
-) -> Regression:
+def tune(scores_id, scores_ood, epsilons: Sequence[float] = EPSILONS, criterion: str = "tnr95") -> Regression:
     """Choose the step of the pre-processing and fit the regression, on validation samples only.
 
     Half of the samples of each kind (every second one) fit the regression, the other half choose the step,
@@ -131,8 +129,12 @@ class MahalanobisEnsemble(Detector):
     reads, needs_fit = "images", True
 
     def __init__(
-        self, model: nn.Module, layers: list[str] | None = None, epsilons: Sequence[float] = EPSILONS,
-        shrinkage: Shrinkage = None, std: Sequence[float] | None = None,
+        self,
+        model: nn.Module,
+        layers: list[str] | None = None,
+        epsilons: Sequence[float] = EPSILONS,
+        shrinkage: Shrinkage = None,
+        std: Sequence[float] | None = None,
     ):
         super().__init__(model)
         if not epsilons or min(epsilons) < 0:

@@ -38,8 +38,12 @@ class Mahalanobis(Detector):
     needs_fit, needs_labels = True, True
 
     def __init__(
-        self, model: nn.Module | None = None, layer: str = "pooled", epsilon: float = 0.0,
-        shrinkage: Shrinkage = None, std: Sequence[float] | None = None,
+        self,
+        model: nn.Module | None = None,
+        layer: str = "pooled",
+        epsilon: float = 0.0,
+        shrinkage: Shrinkage = None,
+        std: Sequence[float] | None = None,
     ):
         super().__init__(model)
         if epsilon < 0:

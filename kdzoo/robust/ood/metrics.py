@@ -16,8 +16,11 @@ import numpy as np
 
 
 def ood_metrics(
-    scores_id, scores_ood, positive: Literal["id", "ood"] = "id",
-    convention: Literal["exact", "lee"] = "exact", aupr: Literal["trapezoid", "step"] = "trapezoid",
+    scores_id,
+    scores_ood,
+    positive: Literal["id", "ood"] = "id",
+    convention: Literal["exact", "lee"] = "exact",
+    aupr: Literal["trapezoid", "step"] = "trapezoid",
 ) -> dict[str, float]:
     """The six usual numbers; scores are higher for in-distribution.
 

@@ -14,8 +14,11 @@ POINTS, BINS, PICTURES = 101, 40, 24  # of a curve, of a histogram, of a set
 
 
 def write_record(
-    path: Path, measured: Sequence[Measured], batches: dict[str, Callable[[], Iterable[Tensor]]],
-    classes: list[str], positive: str,
+    path: Path,
+    measured: Sequence[Measured],
+    batches: dict[str, Callable[[], Iterable[Tensor]]],
+    classes: list[str],
+    positive: str,
 ) -> None:
     """Write the file.
 

@@ -34,7 +34,10 @@ class SetScores:
 
 
 def score_set(
-    model: nn.Module, detectors: dict[str, Detector], ensemble: MahalanobisEnsemble | None, batches: Iterable[Tensor],
+    model: nn.Module,
+    detectors: dict[str, Detector],
+    ensemble: MahalanobisEnsemble | None,
+    batches: Iterable[Tensor],
 ) -> SetScores:
     """One pass: logits and features are computed once for all detectors that read them.
 

@@ -35,8 +35,12 @@ class OODSet:
 
 
 def read_sets(
-    config: Config, root: str | None, shape: tuple[int, int, int], limit: int | None = None,
-    batch_size: int = 256, device: torch.device | str = "cpu",
+    config: Config,
+    root: str | None,
+    shape: tuple[int, int, int],
+    limit: int | None = None,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
 ) -> tuple[list[OODSet], list[str]]:
     """The sets of a benchmark config that are on disk.
 

@@ -60,8 +60,15 @@ def validation_rows(count: int, wanted: int) -> np.ndarray:
 
 
 def measure(
-    name: str, kind: str, known: SetScores, unknown: SetScores, fgsm: SetScores | None, epsilons: Sequence[float],
-    validation: int, positive: str = "id", convention: str = "exact",
+    name: str,
+    kind: str,
+    known: SetScores,
+    unknown: SetScores,
+    fgsm: SetScores | None,
+    epsilons: Sequence[float],
+    validation: int,
+    positive: str = "id",
+    convention: str = "exact",
 ) -> Measured:
     """Metrics of all detectors on one set, on images that nothing was tuned on.
 
