@@ -8,7 +8,7 @@ from pathlib import Path
 
 # Each is kdzoo.tools.tasks.NAME: its docstring's first line is the help, add_arguments(parser) declares its
 # options, run(arguments, config, model, data) measures, prints and returns a dict for robust_NAME.json.
-TASKS = ("noise",)
+TASKS = ("noise", "ood")
 
 
 def _task(name: str):

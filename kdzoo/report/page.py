@@ -15,6 +15,7 @@ from kdzoo.report.confusion import confusion
 from kdzoo.report.curves import curves
 from kdzoo.report.groups import Group, read_groups
 from kdzoo.report.mistakes import mistakes
+from kdzoo.report.ood import ood
 from kdzoo.report.settings import settings
 from kdzoo.report.style import SCRIPT, STYLE
 from kdzoo.report.table import summary
@@ -25,6 +26,7 @@ SECTIONS = [
     ("Curves", curves),
     ("Confusion", confusion),
     ("Most confident mistakes", mistakes),
+    ("Out of distribution", ood),
     ("Settings", settings),
 ]
 

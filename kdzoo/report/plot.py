@@ -32,22 +32,24 @@ class Line:
     Args:
         label: its name in the legend.
         slot: the group's number, which gives the colour; ``EVERYONE`` for a neutral one.
-        epochs: x, ascending.
+        epochs: x, ascending (of other charts than curves over epochs: what their axis says).
         mean: y.
         sd: half the height of the band around it at each x; empty for no band.
     """
 
     label: str
     slot: int
-    epochs: list[int]
+    epochs: list[int] | list[float]
     mean: list[float]
     sd: list[float]
 
 
-def line_chart(title: str, lines: Sequence[Line], note: str = "", wide: bool = False) -> str:
+def line_chart(
+    title: str, lines: Sequence[Line], note: str = "", wide: bool = False, x_label: str = "epoch"
+) -> str:
     """One ``<figure>``; a wide one spans two columns and has a narrow twin for narrow screens."""
     shapes = [(_NARROW, "narrow"), (_WIDE, "wide")] if wide else [(_NARROW, "")]
-    plots = "".join(_plot(title, lines, width, name) for width, name in shapes)
+    plots = "".join(_plot(title, lines, width, name, x_label) for width, name in shapes)
     legend = "".join(f"<li>{swatch(line.slot)}{escape(line.label)}</li>" for line in lines)
     note = f'<p class="note">{escape(note)}</p>' if note else ""
     return (
@@ -64,10 +66,11 @@ def swatch(slot: int) -> str:
     return f'<i class="swatch{dash}" style="--c:var(--s{slot % COLOURS})"></i>'
 
 
-def _plot(title: str, lines: Sequence[Line], width: float, name: str) -> str:
+def _plot(title: str, lines: Sequence[Line], width: float, name: str, x_label: str) -> str:
     """The SVG, with what the pointer needs to read values off it."""
-    svg, limits, span = _draw(title, lines, width)
+    svg, limits, span = _draw(title, lines, width, x_label)
     data = {
+        "axis": x_label,
         "limits": limits,
         "span": span,
         "lines": [
@@ -91,7 +94,7 @@ def _short(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-def _draw(title: str, lines: Sequence[Line], width: float) -> tuple[str, list[float], list[float]]:
+def _draw(title: str, lines: Sequence[Line], width: float, x_label: str) -> tuple[str, list[float], list[float]]:
     """The SVG's text, the x limits, and where they lie as shares of its width."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -115,9 +118,10 @@ def _draw(title: str, lines: Sequence[Line], width: float) -> tuple[str, list[fl
                 axes.fill_between(line.epochs, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(line.epochs, line.mean, color=colour, linestyle=dash, linewidth=1.7, marker=marker, markersize=4)
         axes.margins(x=0.02, y=0.06)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=12 if width > _NARROW else 6, steps=[1, 2, 5, 10], integer=True))
+        ticks = 12 if width > _NARROW else 6
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=x_label == "epoch"))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.set_xlabel("epoch", color=_INK, fontsize=10, labelpad=2)
+        axes.set_xlabel(x_label, color=_INK, fontsize=10, labelpad=2)
         axes.grid(axis="y", color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(colors=_INK, labelsize=10, length=0, pad=5)

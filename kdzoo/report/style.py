@@ -220,7 +220,7 @@ for (const plot of document.querySelectorAll("[data-chart]")) {
     const epoch = epochs.reduce((best, x) => Math.abs(x - at) < Math.abs(best - at) ? x : best);
     const place = left + (right - left) * (epoch - low) / (high - low);
     const rows = [document.createElement("b")];
-    rows[0].textContent = "epoch " + epoch;
+    rows[0].textContent = chart.axis + " " + epoch;
     for (const line of chart.lines) {
       const i = line.x.indexOf(epoch);
       if (i < 0 || line.y[i] === null) continue;

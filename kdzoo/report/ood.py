@@ -1,0 +1,108 @@
+"""Section: how well out-of-distribution images are told from the test set, from ``ood.npz`` in a run's folder."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from kdzoo.report.groups import Group
+from kdzoo.report.ood_charts import histograms, roc_curves
+from kdzoo.report.picture import data_uri
+
+FILE = "ood.npz"
+_NAMES = (
+    "sets", "kinds", "detectors", "chosen", "positive", "auroc", "fpr95", "roc", "edges", "counts_id", "counts_ood",
+    "pictures", "picture_set", "picture_share", "picture_class",
+)  # fmt: skip
+
+
+def ood(groups: Sequence[Group]) -> str:
+    """Table, ROC curves, histograms and pictures of the first run of each group that has them."""
+    blocks = []
+    for group in groups:
+        file = group.first.folder / FILE
+        if not file.is_file():
+            continue
+        title = f"<h3>{escape(group.label(group.first))}</h3>"
+        try:
+            record = read_record(file)
+        except ValueError as error:
+            blocks.append(f"<article>{title}<p class=note>{FILE} was left out: {escape(str(error))}</p></article>")
+            continue
+        content = _table(record) + roc_curves(record) + histograms(record) + _wrong(record)
+        blocks.append(f"<article>{title}{content}</article>")
+    return "".join(blocks)
+
+
+def read_record(file: Path) -> dict[str, np.ndarray]:
+    """The arrays, checked; ValueError says what is wrong."""
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is cut off or no npz file")
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            record = {name: stored[name] for name in _NAMES}
+    except KeyError as error:
+        raise ValueError(f"it has no array {error}") from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    shape = (len(record["sets"]), len(record["detectors"]))
+    for name in ("auroc", "fpr95", "roc", "edges", "counts_id", "counts_ood"):
+        if record[name].shape[:2] != shape:
+            raise ValueError(f"{name} has the shape {record[name].shape}, expected {shape} first")
+    pictures = record["pictures"]
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] not in (1, 3):
+        raise ValueError(f"expected uint8 [M, H, W, 1 or 3] pictures, got {pictures.dtype} {pictures.shape}")
+    if not len(pictures) == len(record["picture_set"]) == len(record["picture_share"]) == len(record["picture_class"]):
+        raise ValueError("its lists of pictures differ in length")
+    return record
+
+
+def _table(record: dict[str, np.ndarray]) -> str:
+    """AUROC and FPR at 95 % TPR; the best of a column stands out."""
+    head = "".join(
+        f"<th scope=col>{escape(str(name))}<small>{kind}</small></th>"
+        for name, kind in zip(record["sets"], record["kinds"], strict=True)
+    )
+    best = np.round(100 * record["auroc"], 2).max(axis=1)
+    rows = []
+    for place, name in enumerate(record["detectors"]):
+        cells = []
+        for column in range(len(record["sets"])):
+            auroc, fpr = 100 * record["auroc"][column, place], 100 * record["fpr95"][column, place]
+            tag = "b" if round(auroc, 2) >= best[column] else "span"
+            cells.append(f"<td><{tag} class=num>{auroc:.2f}</{tag}><span class=sd>{fpr:.2f}</span></td>")
+        rows.append(f"<tr><td>{escape(str(name))}</td>{''.join(cells)}</tr>")
+    side = "in-distribution" if str(record["positive"]) == "id" else "out-of-distribution"
+    note = f"AUROC in percent, and below it the false positives at 95 % true positives ({side} is positive)."
+    return (
+        f"<p class=note>{note}</p><div class=scroll><table class=summary><thead><tr><th scope=col>Detector</th>{head}"
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _wrong(record: dict[str, np.ndarray]) -> str:
+    """Per set, the pictures taken for in-distribution most surely."""
+    if not len(record["pictures"]):
+        return ""
+    note = (
+        f"Out-of-distribution pictures that {escape(str(record['chosen']))} took for in-distribution, the surest "
+        "first: what the network said, and the share of test images that looked less in-distribution."
+    )
+    blocks = [f"<p class=note>{note}</p>"]
+    for number, name in enumerate(record["sets"]):
+        places = np.flatnonzero(record["picture_set"] == number)
+        figures = "".join(_picture(record, place, str(name)) for place in places)
+        blocks.append(f"<p><br><b>{escape(str(name))}</b></p><div class=pictures>{figures}</div>")
+    return "".join(blocks)
+
+
+def _picture(record: dict[str, np.ndarray], place: int, name: str) -> str:
+    said, share = escape(str(record["picture_class"][place])), 100 * float(record["picture_share"][place])
+    return (
+        f'<figure><img src="{data_uri(record["pictures"][place])}" alt="{escape(name)}, predicted {said}" '
+        f"loading=lazy><figcaption><b>{said}</b><br><span class=muted>above {share:.0f}&nbsp;%</span></figcaption>"
+        "</figure>"
+    )
