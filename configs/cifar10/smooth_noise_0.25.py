@@ -1,5 +1,5 @@
 # A small base classifier of randomized smoothing at sigma 0.25, in a recipe that fits two CPU cores.
-_base_ = ["../_base_/data/cifar10.py", "../_base_/schedules/onecycle_10e.py", "../_base_/runtime/cpu.py"]
+_base_ = ["../_base_/data/cifar10.py", "../_base_/schedules/onecycle_4e.py", "../_base_/runtime/cpu.py"]
 
 student = "resnet8"
 losses = [dict(type="CrossEntropy")]
