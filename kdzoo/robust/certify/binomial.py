@@ -123,7 +123,7 @@ def round_down(radius: float, digits: int = 3) -> str:
         raise ValueError(f"a radius must be finite and at least 0, got {radius}")
     if radius == 0:
         return "0.0"
-    exact = Decimal(radius)
+    exact = Decimal(repr(float(radius)))  # the shortest text of the float: rounding again changes nothing
     step = Decimal(1).scaleb(exact.adjusted() - digits + 1)
     rounded = (exact / step).to_integral_value(ROUND_FLOOR) * step
     text = f"{rounded.normalize():f}"

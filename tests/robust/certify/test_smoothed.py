@@ -22,9 +22,10 @@ def network():
 def test_a_half_space_is_never_certified_beyond_its_distance(half_space, margin):
     model, x = half_space(margin)
     for index in range(20):
-        predicted, radius = SmoothedClassifier(model, 2, sigma=0.25).certify(x, 50, 2000, 0.001, index=index)
+        # With this alpha the 80 certificates of this test fail by chance less often than once in 10,000 seeds.
+        predicted, radius = SmoothedClassifier(model, 2, sigma=0.25).certify(x, 50, 2000, 1e-6, index=index)
         assert radius <= model.distance(x) and (predicted in (1, ABSTAIN)) and (radius == 0) == (predicted == ABSTAIN)
-    assert margin == 0.05 or radius > 0.6 * min(margin, 0.5)  # and not needlessly small
+    assert margin == 0.05 or radius > 0.4 * min(margin, 0.5)  # and not needlessly small
 
 
 def test_equal_votes_stop_at_the_cap(half_space):
