@@ -13,6 +13,7 @@ from kdzoo.robust.certify.binomial import (
     smallest_n,
 )
 from kdzoo.robust.certify.cpm import cpm_radius
+from kdzoo.robust.certify.lipschitz import gram_bound
 from kdzoo.robust.certify.radii import mono_radius, multi_radius, smoothed_lipschitz
 from kdzoo.robust.certify.schedule import SequentialCertificate, certify_at, certify_sequential
 from kdzoo.robust.certify.sequential import RadiusTest, confidence_sequence
@@ -36,6 +37,7 @@ __all__ = [
     "confidence_sequence",
     "cpm_radius",
     "empirical_bernstein",
+    "gram_bound",
     "mono_radius",
     "multi_radius",
     "round_down",

@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_to_the_same_log(trained):
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     log = Path("killed/certify_cohen_sigma0.25.tsv")
     process = subprocess.Popen([*command, "killed"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 40
+    limit = time.monotonic() + 150
     while time.monotonic() < limit and not (log.exists() and len(lines(log)) >= 3):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
