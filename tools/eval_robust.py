@@ -8,7 +8,8 @@ from pathlib import Path
 
 # Each is kdzoo.tools.tasks.NAME: its docstring's first line is the help, add_arguments(parser) declares its
 # options, run(arguments, config, model, data) measures, prints and returns a dict for robust_NAME.json.
-TASKS = ("noise", "ood")
+# A task that can do without a model has stands_alone(arguments) -> bool and run_alone(arguments) -> exit status.
+TASKS = ("noise", "ood", "certify")
 
 
 def _task(name: str):
@@ -19,8 +20,10 @@ def parser(task: str) -> argparse.ArgumentParser:
     """The command line of one task."""
     about = "; ".join(f"{name}: {_task(name).__doc__.splitlines()[0]}" for name in TASKS)
     parser = argparse.ArgumentParser(prog="eval_robust.py", description=__doc__)
-    parser.add_argument("config", help="the config whose student and test images are used; a run's config.py will do")
-    parser.add_argument("checkpoint", help="weights: .safetensors, or a torch file of tensors")
+    alone = "?" if hasattr(_task(task), "stands_alone") else None
+    about_config = "the config whose student and test images are used; a run's config.py will do"
+    parser.add_argument("config", nargs=alone, help=about_config)
+    parser.add_argument("checkpoint", nargs=alone, help="weights: .safetensors, or a torch file of tensors")
     parser.add_argument("--task", choices=TASKS, default="noise", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best there is")
@@ -46,11 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from kdzoo.errors import UserError
     from kdzoo.tools.config_path import find_config
 
+    task = _task(arguments.task)
     try:
+        if hasattr(task, "stands_alone") and task.stands_alone(arguments):
+            return task.run_alone(arguments)
+        if arguments.checkpoint is None:
+            raise UserError("a config and a checkpoint are needed: eval_robust.py CONFIG CHECKPOINT --task ...")
         config = Config.from_file(find_config(arguments.config), arguments.cfg_options)
         model, data = load_tested(config, arguments.checkpoint, arguments.device)
         print(f"{model.name}, {arguments.checkpoint}, {data.test.size:,} test images, task {arguments.task}")
-        result = _task(arguments.task).run(arguments, config, model, data)
+        result = task.run(arguments, config, model, data)
         if arguments.out:
             record = dict(task=arguments.task, network=model.name, checkpoint=arguments.checkpoint, **result)
             record |= dict(seed=arguments.seed, test_images=data.test.size, versions=versions(), git=git_revision())

@@ -1,0 +1,108 @@
+"""Layers that are 1-Lipschitz by construction, and the spectral norm as a parametrisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound
+
+
+class AOLLinear(nn.Linear):
+    """Almost-orthogonal layer: ``W D`` with ``D_jj = (sum_k |W^T W|_jk)^-1/2`` (Prach and Lampert, ECCV 2022).
+
+    Args:
+        in_features, out_features, bias: as of ``nn.Linear``.
+
+    Example:
+        >>> AOLLinear(64, 64)(x)      # [B, 64] -> [B, 64], 1-Lipschitz
+    """
+
+    def rescaled(self) -> Tensor:
+        """[out, in], of spectral norm at most 1."""
+        gram = (self.weight.T @ self.weight).abs().sum(dim=1)
+        return self.weight * _inverse(gram).sqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.rescaled(), self.bias)
+
+
+class SLLLayer(nn.Module):
+    """``x - 2 W T^-1 relu(W^T x + b)``, ``T_ii = sum_j |W^T W|_ij q_j / q_i`` (Araujo et al., ICLR 2023).
+
+    Args:
+        features: of x.
+        hidden: columns of W; default as many as features.
+    """
+
+    def __init__(self, features: int, hidden: int | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(features, hidden or features)))  # [F, H]
+        self.bias = nn.Parameter(torch.zeros(hidden or features))
+        self.log_q = nn.Parameter(torch.zeros(hidden or features))  # q = exp(log_q), positive whatever is learnt
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., F] -> [..., F]."""
+        q = self.log_q.exp()
+        scale = ((self.weight.T @ self.weight).abs() * q).sum(dim=1) / q
+        hidden = torch.relu(x @ self.weight + self.bias) * _inverse(scale)
+        return x - 2 * hidden @ self.weight.T
+
+
+class CPLLayer(nn.Module):
+    """Convex potential layer ``x - 2 / |W|^2 W relu(W^T x + b)`` (Meunier et al., ICML 2022).
+
+    |W| is the Gram bound, so that the layer is 1-Lipschitz and not merely nearly so.
+
+    Args:
+        features: of x.
+        hidden: columns of W; default as many as features.
+        iterations: of the Gram bound.
+    """
+
+    def __init__(self, features: int, hidden: int | None = None, iterations: int = 6):
+        super().__init__()
+        self.iterations = iterations
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(features, hidden or features)))  # [F, H]
+        self.bias = nn.Parameter(torch.zeros(hidden or features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., F] -> [..., F]."""
+        hidden = torch.relu(x @ self.weight + self.bias)
+        return x - 2 * _inverse(gram_bound(self.weight, iterations=self.iterations) ** 2) * (hidden @ self.weight.T)
+
+
+class _SpectralNorm(nn.Module):
+    """The weight divided by its bound."""
+
+    def __init__(self, iterations: int):
+        super().__init__()
+        self.iterations = iterations
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if weight.ndim == 2:
+            bound = gram_bound(weight, iterations=self.iterations)
+        else:
+            bound = coarse_grid_bound(weight, iterations=self.iterations)
+        return weight * _inverse(bound)
+
+
+def spectral_norm(layer: nn.Linear | nn.Conv2d, iterations: int = 6) -> nn.Linear | nn.Conv2d:
+    """Make a layer 1-Lipschitz by dividing its weight by an upper bound of its norm, differentiably.
+
+    torch's own ``spectral_norm`` divides by a power iteration's estimate, which is a lower bound: the layer may
+    stretch. Convolutions may have any stride and zero or circular padding, no groups.
+
+    Example:
+        >>> layer = spectral_norm(nn.Conv2d(3, 16, 3, padding=1))
+    """
+    if isinstance(layer, nn.Conv2d) and layer.groups != 1:
+        raise ValueError("grouped convolutions have no bound here; use groups=1")
+    if not isinstance(layer, (nn.Linear, nn.Conv2d)):
+        raise ValueError(f"spectral_norm takes nn.Linear or nn.Conv2d, got {type(layer).__name__}")
+    parametrize.register_parametrization(layer, "weight", _SpectralNorm(iterations))
+    return layer
+
+
+def _inverse(values: Tensor) -> Tensor:
+    """1 / values, 0 where they are 0: a column of zeros stays one."""
+    return torch.where(values > 0, 1 / torch.where(values > 0, values, 1), 0)

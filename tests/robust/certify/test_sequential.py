@@ -1,0 +1,146 @@
+"""Sequential certification: error under alpha on 20,000 classifiers, few samples, the same in any company."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import beta, norm
+
+from kdzoo.models import create_model
+from kdzoo.robust.certify import SmoothedClassifier, certify_at, certify_sequential
+from kdzoo.robust.certify.sequential import (
+    PRIOR,
+    RadiusTest,
+    confidence_sequence,
+    log_wealth,
+    smallest_limit,
+)
+
+RADII = (0.25, 0.5, 0.75)
+
+
+def test_20000_synthetic_classifiers_err_less_often_than_alpha():
+    """A false certificate, of any radius at any look, for true p on and around the thresholds."""
+    alpha, sigma, looks, chunk = 0.05, 0.25, 200, 25
+    rng = np.random.default_rng(0)
+    thresholds = norm.cdf(np.array([0.0, *RADII]) / sigma)
+    # Just below a threshold is where errors are most likely.
+    true = np.repeat([0.49999, *(thresholds[1:] - 1e-9), 0.6, 0.83, 0.97, 0.998], 2500)
+    assert len(true) == 20_000
+    certified = np.zeros((len(true), len(thresholds)), dtype=bool)
+    refuted = np.zeros_like(certified)
+    votes = np.zeros(len(true))
+    for look in range(1, looks + 1):
+        votes += rng.binomial(chunk, true)
+        n = look * chunk
+        reached = log_wealth(votes[:, None], n, thresholds) >= math.log(1 / alpha)
+        certified |= reached & (votes[:, None] > n * thresholds)
+        refuted |= reached & (votes[:, None] < n * thresholds)
+    wrong = (certified & (thresholds > true[:, None])).any(1) | (refuted & (thresholds < true[:, None])).any(1)
+    for p in np.unique(true):
+        assert wrong[true == p].mean() <= alpha, p
+    assert wrong.mean() < alpha
+    assert certified[true > 0.9, 1].all() and certified.any(0)[:3].all()  # and it does decide
+
+
+def test_wealth_is_a_martingale():
+    """The mean over all outcomes of n votes under p is 1, whatever p and n."""
+    from scipy.stats import binom
+
+    for p in (0.1, 0.5, 0.841, 0.99865):
+        for n in (1, 10, 300):
+            k = np.arange(n + 1)
+            assert np.sum(np.exp(binom.logpmf(k, n, p) + log_wealth(k, n, p))) == pytest.approx(1, rel=1e-8)
+
+
+def test_wealth_is_the_mixture_written_out():
+    q = (np.arange(200_000) + 0.5) / 200_000
+    k, n, p = 180, 200, 0.8
+    ratio = (q / p) ** k * ((1 - q) / (1 - p)) ** (n - k)
+    by_hand = sum(w * np.mean(ratio * beta.pdf(q, a, b)) for w, a, b in PRIOR)
+    assert float(log_wealth(k, n, p)) == pytest.approx(math.log(by_hand), abs=1e-4)
+
+
+@pytest.mark.parametrize("votes, samples", [(0, 0), (0, 50), (50, 50), (70, 100), (9990, 10_000), (99_999, 100_000)])
+def test_the_sequence_encloses_clopper_pearson(votes, samples):
+    from kdzoo.robust.certify import clopper_pearson_lower, clopper_pearson_upper
+
+    lower, upper = confidence_sequence(votes, samples, 0.001)
+    assert 0 <= lower <= upper <= 1
+    if samples:
+        assert lower <= clopper_pearson_lower(votes, samples, 0.001)
+        assert upper >= clopper_pearson_upper(votes, samples, 0.001)
+
+
+def test_the_test_and_the_sequence_agree():
+    rng = np.random.default_rng(1)
+    for p in (0.3, 0.7, 0.98, 0.9995):
+        test = RadiusTest(RADII, 0.25, 0.001, 4000)
+        highest, lowest = 0.0, 1.0
+        while not test.decided:
+            test.look(int(rng.binomial(50, p)), 50)
+            lower, upper = confidence_sequence(test.votes, test.samples, 0.001)
+            highest, lowest = max(highest, lower), min(lowest, upper)
+        assert np.array_equal(test.certified, test.thresholds <= highest)
+        assert test.hopeless[test.thresholds > lowest].all()
+
+
+def test_a_lost_radius_stops_the_test_before_the_limit():
+    test = RadiusTest((0.75,), 0.25, 0.001, 10_000)
+    for _ in range(6):
+        test.look(30, 50)
+    assert test.decided and not test.certified[1] and test.samples == 300
+    late = RadiusTest((0.75,), 0.25, 0.001, 8000)  # votes good enough for the frequency, too late for the proof
+    late.look(4970, 5000)
+    assert late.decided and late.radius == 0
+
+
+def test_a_half_space_is_decided_rightly_and_early(half_space):
+    for margin, expected in ((0.1, 0.0), (0.4, 0.25), (0.62, 0.5), (1.2, 0.75)):
+        model, x = half_space(margin)
+        found = certify_at(SmoothedClassifier(model, 2, 0.25), x, RADII, n=20_000)
+        assert found.radius == expected and found.radius <= model.distance(x)
+        assert found.samples < 20_000 / 2
+
+
+@pytest.fixture
+def images():
+    return [(20 * i, torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i))) for i in range(7)]
+
+
+def test_company_in_the_batch_changes_nothing(images):
+    model = create_model("resnet8", num_classes=3, widths=(4, 4, 4, 8)).eval()
+    asked = dict(radii=(0.1, 0.3), n0=30, n=400, alpha=0.01, look=20)
+    together = list(certify_sequential(SmoothedClassifier(model, 3, 0.5, batch_size=100), images, **asked))
+    assert [index for index, _ in together] == [index for index, _ in images]
+    backwards = dict(certify_sequential(SmoothedClassifier(model, 3, 0.5, batch_size=40), images[::-1], **asked))
+    alone = {i: f for image in images for i, f in certify_sequential(SmoothedClassifier(model, 3, 0.5), [image], **asked)}
+    assert dict(together) == backwards == alone
+
+
+def test_every_pass_is_full(images, half_space):
+    model, _ = half_space(0.3)
+    sizes = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, batch):
+            sizes.append(len(batch))
+            return model(batch[:, :, :4, :4])
+
+    list(certify_sequential(SmoothedClassifier(Spy().eval(), 2, 0.25, batch_size=64), images, RADII, 20, 8600, look=16))
+    assert set(sizes) == {64}
+
+
+def test_bad_questions_are_told(half_space):
+    model, x = half_space(0.3)
+    smoothed = SmoothedClassifier(model, 2, 0.25)
+    least = smallest_limit(0.001, RADII, 0.25)
+    with pytest.raises(ValueError, match=f"use n={least} or more"):
+        certify_at(smoothed, x, RADII, n=least - 1)
+    for radii in ((), (0.5, 0.25), (-0.1,), (math.inf,)):
+        with pytest.raises(ValueError, match="radii must be finite"):
+            certify_at(smoothed, x, radii)
+    with pytest.raises(ValueError, match="no sample certifies"):
+        certify_at(smoothed, x, (50.0,))
+    assert list(certify_sequential(smoothed, [], RADII)) == []
