@@ -10,6 +10,13 @@ import pytest
 
 from kdzoo.zoo import transfer
 
+# An entry of an index; tests change what they are about.
+ENTRY = dict(
+    name="digits/tiny", architecture="resnet8", options=dict(widths=[4, 4, 4, 8]), data="Digits", classes=10,
+    in_chans=1, mean=[0.3], std=[0.4], recipe="5 epochs", metrics=[dict(name="top1", value=50.0, protocol="test")],
+    file="digits/tiny.safetensors", size=100, sha256="0" * 64, licence="Apache-2.0", sources=["package"],
+)
+
 
 @dataclass
 class Server:

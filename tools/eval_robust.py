@@ -20,7 +20,7 @@ def parser(task: str) -> argparse.ArgumentParser:
     about = "; ".join(f"{name}: {_task(name).__doc__.splitlines()[0]}" for name in TASKS)
     parser = argparse.ArgumentParser(prog="eval_robust.py", description=__doc__)
     parser.add_argument("config", help="the config whose student and test images are used; a run's config.py will do")
-    parser.add_argument("checkpoint", help="weights: .safetensors, or a torch file of tensors")
+    parser.add_argument("checkpoint", help="weights: a file, or zoo:NAME, hf:OWNER/REPO/FILE, pip:PACKAGE")
     parser.add_argument("--task", choices=TASKS, default="noise", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best there is")

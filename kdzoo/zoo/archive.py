@@ -38,7 +38,8 @@ def extract(archive: Path, member: str, target: Path) -> None:
                 names = [info.name for info in file if info.isfile()]
                 _write(file.extractfile(_named(member, names, archive)), target, archive)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{archive} is damaged or no archive ({error}); remove it and download it again") from error
+        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise UserError(f"{archive} is damaged or no archive ({line}); remove it and download it again") from error
 
 
 def check_zip(path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from kdzoo.zoo.fetch import fetch
 from kdzoo.zoo.index import find_entry
+from kdzoo.zoo.origin import fetch
 
 if TYPE_CHECKING:
     from kdzoo.models import Classifier

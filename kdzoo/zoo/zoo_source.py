@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from kdzoo.registry import CHECKPOINTS
-from kdzoo.zoo.fetch import fetch
 from kdzoo.zoo.index import find_entry
+from kdzoo.zoo.origin import fetch
 
 
 @CHECKPOINTS.register("zoo")
