@@ -60,6 +60,9 @@ def server(monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self):
+            self.do_GET()
+
         def do_GET(self):
             known.requests.append((self.path, self.headers.get("Range")))
             if self.path in known.acts:
