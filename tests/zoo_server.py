@@ -33,7 +33,7 @@ class Server:
 
 def send(handler, body, status=200, **headers):
     handler.send_response(status)
-    headers.setdefault("Content-Length", len(body))
+    headers.setdefault("Content_Length", len(body))
     for name, value in headers.items():
         handler.send_header(name.replace("_", "-"), str(value))
     handler.end_headers()

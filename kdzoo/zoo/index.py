@@ -116,7 +116,8 @@ class Entry:
         """For the file; what is as the default is left out."""
         defaults = {"options": {}, "in_chans": 3, "config": None, "parent": None, "size": None, "note": ""}
         values = {key: value for key, value in asdict(self).items() if key not in defaults or value != defaults[key]}
-        values["metrics"] = [{k: v for k, v in m.items() if v not in (None, False)} for m in values["metrics"]]
+        # Seed 0 stays, though it equals False.
+        values["metrics"] = [{k: v for k, v in m.items() if not (v is None or v is False)} for m in values["metrics"]]
         return values
 
 
