@@ -7,14 +7,15 @@ python tools/download.py --dataset cifar100 [--root DIR]
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 
 from kdzoo.data.download import DOWNLOADS, download_dataset
 from kdzoo.data.npy import data_root
 from kdzoo.errors import UserError
+from kdzoo.zoo.cache import offline
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,20 +36,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = command.parse_args(argv)
     if not (args.names or args.list or args.verify or args.dataset):
         command.error("nothing to do; give a NAME, --list, --verify or --dataset")
-    if args.offline:
-        os.environ["KDZOO_OFFLINE"] = "1"
     try:
-        if args.dataset:
-            _dataset(args.dataset, args.root)
-        if args.list:
-            _list(args.filter)
-        if args.verify:
-            return _verify(args.names, args.filter)
-        for name in args.names:
-            _download(name)
+        with offline() if args.offline else nullcontext():
+            return _run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.dataset:
+        _dataset(args.dataset, args.root)
+    if args.list:
+        _list(args.filter)
+    if args.verify:
+        return _verify(args.names, args.filter)
+    for name in args.names:
+        _download(name)
     return 0
 
 

@@ -1,6 +1,8 @@
 """The cache of downloaded weights: where it is, what may be written into it, and what its files hash to."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from kdzoo.errors import UserError
@@ -15,6 +17,20 @@ def cache_folder() -> Path:
 def is_offline() -> bool:
     """Whether ``KDZOO_OFFLINE`` is set to anything but 0, no or false."""
     return os.environ.get("KDZOO_OFFLINE", "").lower() not in ("", "0", "no", "false")
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """No server is asked inside, by any source; the environment is as it was afterwards."""
+    before = os.environ.get("KDZOO_OFFLINE")
+    os.environ["KDZOO_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KDZOO_OFFLINE"]
+        else:
+            os.environ["KDZOO_OFFLINE"] = before
 
 
 def check_relative(name: str) -> None:
