@@ -170,4 +170,5 @@ DATASETS = Registry("data set", "kdzoo.data")
 AUGMENTS = Registry("augmentation", "kdzoo.data")
 DETECTORS = Registry("detector", "kdzoo.robust.ood")
 ATTACKS = Registry("attack", "kdzoo.robust.attacks")
+CHECKPOINTS = Registry("checkpoint source", "kdzoo.zoo")  # functions: what follows "NAME:" -> Path
 CERTIFIERS = Registry("certifier", "kdzoo.robust.certify")

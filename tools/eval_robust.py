@@ -23,7 +23,7 @@ def parser(task: str) -> argparse.ArgumentParser:
     alone = "?" if hasattr(_task(task), "stands_alone") else None
     about_config = "the config whose student and test images are used; a run's config.py will do"
     parser.add_argument("config", nargs=alone, help=about_config)
-    parser.add_argument("checkpoint", nargs=alone, help="weights: .safetensors, or a torch file of tensors")
+    parser.add_argument("checkpoint", nargs=alone, help="weights: a file, or zoo:NAME, hf:OWNER/REPO/FILE, pip:PACKAGE")
     parser.add_argument("--task", choices=TASKS, default="noise", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best there is")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="test.py", description=__doc__)
     parser.add_argument("config", help="the config whose student and test images are used; a run's config.py will do")
-    parser.add_argument("checkpoint", help="weights: .safetensors, or a torch file of tensors")
+    parser.add_argument("checkpoint", help="weights: a file, or zoo:NAME, hf:OWNER/REPO/FILE, pip:PACKAGE")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best there is")
     parser.add_argument("--out", help="folder for test.json and evaluation.npz")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. data.root=/data")

@@ -15,7 +15,8 @@ class Network:
 
     Args:
         name: a model name of kdzoo, timm or torchvision (``"resnet8x4"``, ``"torchvision:resnet18"``).
-        checkpoint: weights to start from; ``"run:NAME"`` takes the last weights of that run of the same study.
+        checkpoint: weights to start from: a file, ``"zoo:NAME"`` (tools/download.py --list), ``"hf:OWNER/REPO/FILE"``,
+            ``"pip:PACKAGE"``; ``"run:NAME"`` takes the last weights of that run of the same study.
         pretrained: take the library's own pretrained weights.
         options: further keywords of the model (``dict(drop_rate=0.1)``); ``mean`` and ``std`` replace the data's.
         head: ``dict(type="ArcFaceHead", ...)``, a registered head in the place of the network's classifier.

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from kdzoo.errors import ConfigError, UserError
 from kdzoo.models import Classifier, weights_hash
 from kdzoo.models.classifier import classifier_of
 from kdzoo.registry import AUGMENTS, DATASETS, HEADS
+from kdzoo.zoo.cache import cache_folder
+from kdzoo.zoo.index import find_entry
 
 
 @dataclass
@@ -73,15 +74,25 @@ def preflight(experiment: Experiment) -> None:
     """
     _ = experiment.settings
     student, teachers = experiment.networks()
-    for place, network in (("head", student), *(("teacher.head", teacher) for teacher in teachers)):
+    for place, network in [("student", student), *(("teacher", teacher) for teacher in teachers)]:
+        check_zoo_name(network, place)
         if network.head is not None:
-            HEADS.check(network.head, place)
+            HEADS.check(network.head, "head" if place == "student" else f"{place}.head")
     for number, loss in enumerate(experiment.losses):
         check_term(loss, f"losses[{number}]", taught=bool(teachers))
     build_optimizer(experiment.optimizer, nn.Linear(1, 1))
     DATASETS.get(str(experiment.data.get("type")), "data")
     for number, augment in enumerate(experiment.augment):
         AUGMENTS.get(str(augment.get("type")), f"augment[{number}]")
+
+
+def check_zoo_name(network: Network, place: str) -> None:
+    """Refuse a ``zoo:NAME`` the index does not hold; nothing is downloaded."""
+    if str(network.checkpoint).startswith("zoo:"):
+        try:
+            find_entry(str(network.checkpoint).removeprefix("zoo:"))
+        except UserError as error:
+            raise ConfigError(str(error), f"{place}.checkpoint") from error
 
 
 def build_training(experiment: Experiment, device: str | None = None) -> Training:
@@ -243,8 +254,7 @@ def cache_root(settings: Runtime) -> Path:
     """Where teacher caches lie: the config, ``KDZOO_CACHE``, or the user's cache folder."""
     if settings.cache_dir:
         return Path(settings.cache_dir)
-    home = os.environ.get("KDZOO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kdzoo"
-    return Path(home) / "teacher_logits"
+    return cache_folder() / "teacher_logits"
 
 
 def _cache(

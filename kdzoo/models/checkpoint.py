@@ -7,19 +7,29 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, did_you_mean
 from kdzoo.files import atomic_path
 from kdzoo.models.classifier import Classifier
+from kdzoo.registry import CHECKPOINTS
 
 # Written by save_weights beside the caller's own entries, each as JSON.
 OWN_KEYS = ("name", "num_classes", "in_chans", "mean", "std")
 # Wrappers that put their name before the network's: DataParallel and DDP, torch.compile.
 PREFIXES = ("module.", "_orig_mod.")
+# RepDistiller keeps its options (a bag of attributes) and its best accuracy (a NumPy number, under the name
+# its module had then) beside the weights: plain values, harmless to rebuild.
+PLAIN_VALUES = [
+    argparse.Namespace,
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
+]
 
 
 def load_weights(model: Classifier, path: str | Path) -> None:
@@ -31,7 +41,8 @@ def load_weights(model: Classifier, path: str | Path) -> None:
 
     Args:
         model: takes the weights; untouched if anything does not fit.
-        path: the file.
+        path: the file; or a text ``"SOURCE:NAME"`` of a registered source: ``"zoo:digits/resnet20"``,
+            ``"hf:OWNER/REPO/FILE"``, ``"pip:PACKAGE"``.
 
     Raises:
         UserError: no such file, a damaged one, one that holds more than tensors, or names and shapes
@@ -41,7 +52,7 @@ def load_weights(model: Classifier, path: str | Path) -> None:
         >>> model = create_model("resnet32x4", num_classes=100)
         >>> load_weights(model, "resnet32x4_vanilla/ckpt_epoch_240.pth")
     """
-    path = Path(path)
+    path = local_path(path)
     state = read_state(path)
     metadata = read_metadata(path)
     check_fit(model, state, path)
@@ -52,6 +63,21 @@ def load_weights(model: Classifier, path: str | Path) -> None:
             raise UserError(f"the normalisation in {path} does not fit {model.name}: {error}") from error
     # A compiled network keeps the plain one inside.
     getattr(model.network, "_orig_mod", model.network).load_state_dict(state)
+
+
+def local_path(checkpoint: str | Path) -> Path:
+    """The file a checkpoint names: its path, or what a registered source (``zoo:``, ``hf:``, ...) has under its name.
+
+    Raises:
+        UserError: an unknown source, or one that has no such weights.
+    """
+    source, colon, name = str(checkpoint).partition(":")
+    if isinstance(checkpoint, Path) or not colon or len(source) == 1 or Path(checkpoint).exists():
+        return Path(checkpoint)
+    if source not in CHECKPOINTS.names():
+        told = did_you_mean(source, CHECKPOINTS.names())
+        raise UserError(f"{checkpoint!r} is no file, and there is no checkpoint source {source!r}{told}")
+    return CHECKPOINTS.get(source)(name)
 
 
 def save_weights(model: Classifier, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -142,8 +168,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def load_torch_file(path: Path) -> object:
     try:
-        # RepDistiller keeps its argparse options beside the weights: a bag of attributes, harmless to rebuild.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(PLAIN_VALUES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -165,7 +190,8 @@ def check_fit(model: Classifier, state: Mapping[str, Tensor], path: Path) -> Non
     if shapes and only_classes_differ and not missing and not unknown:
         raise UserError(
             f"{path} does not fit {model.name}: the checkpoint has {shapes[0][1][0]} classes, "
-            f"the model {model.num_classes}; create the model with as many classes as the checkpoint"
+            f"the model {model.num_classes} ({some_of([n for n, _, _ in shapes])}); "
+            "create the model with as many classes as the checkpoint"
         )
     faults = {
         "missing": missing,

@@ -1,0 +1,1 @@
+from zoo_server import server  # noqa: F401
