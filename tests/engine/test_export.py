@@ -13,7 +13,7 @@ from kdzoo.models import create_model
 
 @pytest.fixture
 def model():
-    return create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.5], widths=(4, 4, 4, 8))
+    return create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.5], widths=(8, 8, 8, 8))
 
 
 @pytest.mark.filterwarnings("ignore")

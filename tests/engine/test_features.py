@@ -16,7 +16,7 @@ DATA = dict(type="Digits", train_limit=50, test_limit=20)
 
 @pytest.fixture
 def model():
-    return create_model("resnet8", 10, in_chans=1, widths=(4, 4, 4, 8)).eval()
+    return create_model("resnet8", 10, in_chans=1, widths=(8, 8, 8, 8)).eval()
 
 
 def counted(model, monkeypatch, stop_after=None):

@@ -22,7 +22,7 @@ def files(tiny):
     tiny["data"] = dict(type="Digits", train_limit=300, test_limit=120)
     Path("tiny.py").write_text(Config(tiny).dump())
     torch.manual_seed(0)
-    model = create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(4, 4, 4, 8))
+    model = create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8))
     save_weights(model, "w.safetensors")
     rng = np.random.default_rng(0)
     for name, images in (

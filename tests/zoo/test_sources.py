@@ -13,7 +13,7 @@ from kdzoo.models import create_model, load_weights, read_metadata, save_weights
 from kdzoo.models.pip_weights import NETWORKS, load_pip_weights
 from kdzoo.zoo.cache import cache_folder
 
-TINY = dict(widths=(4, 4, 4, 8))
+TINY = dict(widths=(8, 8, 8, 8))
 COMMIT = "a" * 40
 
 

@@ -15,7 +15,7 @@ from kdzoo.zoo.cache import cache_folder
 @pytest.fixture
 def own_zoo(server, monkeypatch):
     """An index of two models: one on the server, one that nobody has."""
-    save_weights(create_model("resnet8", 10, in_chans=1, widths=(4, 4, 4, 8)), "net.safetensors")
+    save_weights(create_model("resnet8", 10, in_chans=1, widths=(8, 8, 8, 8)), "net.safetensors")
     body = Path("net.safetensors").read_bytes()
     server.files["/net"] = body
     here = ENTRY | dict(sources=[f"{server.url}/net"], sha256=sha256(body), size=len(body))

@@ -110,7 +110,7 @@ def images():
 
 
 def test_company_in_the_batch_changes_nothing(images):
-    model = create_model("resnet8", num_classes=3, widths=(4, 4, 4, 8)).eval()
+    model = create_model("resnet8", num_classes=3, widths=(8, 8, 8, 8)).eval()
     asked = dict(radii=(0.1, 0.3), n0=30, n=400, alpha=0.01, look=20)
     together = list(certify_sequential(SmoothedClassifier(model, 3, 0.5, batch_size=100), images, **asked))
     assert [index for index, _ in together] == [index for index, _ in images]

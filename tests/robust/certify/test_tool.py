@@ -27,7 +27,7 @@ def trained(tiny, tmp_path, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     torch.manual_seed(0)
-    model = create_model("resnet8", num_classes=10, in_chans=1, mean=[0.3], std=[0.4], widths=(4, 4, 4, 8))
+    model = create_model("resnet8", num_classes=10, in_chans=1, mean=[0.3], std=[0.4], widths=(8, 8, 8, 8))
     save_weights(model, tmp_path / "weights.safetensors")
     (tmp_path / "config.py").write_text(Config(tiny).dump())
     return [str(tmp_path / "config.py"), str(tmp_path / "weights.safetensors")]
