@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -251,3 +252,34 @@ def test_two_processes_share_one_download(server):
         child.join(30)
     assert [child.exitcode for child in children] == [0, 0]
     assert len(server.requests) == 1 and Path("net").read_bytes() == BODY
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_process_killed_midway_leaves_nothing_under_the_name(server):
+    half = threading.Event()
+
+    def stall(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(BODY)))
+        handler.end_headers()
+        handler.wfile.write(BODY[:200_000])
+        handler.wfile.flush()
+        half.wait(30)
+
+    server.acts["/net"] = stall
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=download, args=([f"{server.url}/net"], Path("net"), HASH))
+    child.start()
+    part = Path(".net.part")
+    for _ in range(1000):
+        if part.is_file() and part.stat().st_size > 100_000:
+            break
+        time.sleep(0.01)
+    child.kill()
+    child.join(30)
+    half.set()
+    assert child.exitcode == -9 and not Path("net").exists() and part.stat().st_size > 100_000
+    del server.acts["/net"]
+    server.files["/net"] = BODY
+    download([f"{server.url}/net"], Path("net"), HASH)
+    assert Path("net").read_bytes() == BODY and int(server.requests[-1][1][6:-1]) > 100_000

@@ -206,6 +206,7 @@ def as_features(features) -> Tensor:
     features = torch.as_tensor(features)
     if features.ndim != 2:
         raise ValueError(f"features are expected as [N, D] but got {list(features.shape)}")
+    features = features.cpu() if features.device.type == "mps" else features  # it has no float64
     return features if features.is_floating_point() else features.double()
 
 

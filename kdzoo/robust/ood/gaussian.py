@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdzoo.robust.ood.moments import ClassMoments
+from kdzoo.robust.ood.moments import ClassMoments, wide
 
 _ROWS = 4096  # of a batch at a time; bounds the memory of scoring
 
@@ -80,9 +80,18 @@ class TiedGaussian:
             raise ValueError(
                 f"features are expected as [N, {len(self.centre)}] as in fit but got {list(features.shape)}"
             )
-        product = (features.double() - self.centre) @ self._product
+        features = wide(features)
+        if features.device != self.centre.device:
+            self._move(features.device)
+        product = (features - self.centre) @ self._product
         white, cross = product[:, : self.rank], product[:, self.rank :]
         return (white.square().sum(dim=1, keepdim=True) - 2 * cross + self._norms).clamp_min(0)
+
+    def _move(self, device: torch.device) -> None:
+        """To where the features are: it may have been fitted or read elsewhere."""
+        self.centre, self._product, self._norms, self.means, self.covariance = (
+            x.to(device) for x in (self.centre, self._product, self._norms, self.means, self.covariance)
+        )
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Squared distance [B] to the nearest mean, and its class [B]; N may be large."""

@@ -42,6 +42,7 @@ class ClassMoments:
                 f"features are expected as [N, D] and labels as [N] but got {list(features.shape)} and "
                 f"{list(labels.shape)}"
             )
+        features = features.cpu() if features.device.type == "mps" else features
         labels = labels.to(features.device).long()
         if not len(labels):
             return self
@@ -107,6 +108,11 @@ class ClassMoments:
         mean = share @ self.means
         spread = (self.means - mean) * share.sqrt()[:, None]
         return mean, self.within() + spread.T @ spread
+
+
+def wide(x: Tensor) -> Tensor:
+    """In float64; on the CPU where the device has none (MPS)."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def add_gram(scatter: Tensor, x: Tensor) -> None:
