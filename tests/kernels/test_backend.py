@@ -23,7 +23,7 @@ def pair():
 
 
 def is_fused(loss):
-    return "kdzoo" in type(loss.grad_fn).__name__
+    return type(loss.grad_fn).__name__ == "_DirectBackward"
 
 
 CALLS = {
