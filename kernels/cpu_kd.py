@@ -11,11 +11,11 @@ def _kd(
     standardize: bool, weight: float = 1.0,
 ) -> Tensor:
     ours, theirs = soften(student, temperature, standardize), soften(teacher, temperature, standardize)
-    p, q = torch.softmax(ours.v, dim=1), torch.softmax(theirs.v, dim=1)
-    shift = log_sum(ours.v, p).sub_(log_sum(theirs.v, q))
-    rows = row_dot(q, theirs.v.sub_(ours.v)).add_(shift).mul_(weight * temperature**2)
+    # Of three ways to get p, q and the divergence this was the fastest: one exp more, five calls fewer.
+    log_p, q = torch.log_softmax(ours.v, dim=1), torch.softmax(theirs.v, dim=1)
+    rows = row_dot(q, theirs.v - log_p).sub_(log_sum(theirs.v, q)).mul_(weight * temperature**2)
     if out is not None:
-        ours.back(torch.sub(p, q, out=out), weight * temperature**2 * scale)  # dKL/dv = p - q
+        ours.back(torch.exp(log_p, out=out).sub_(q), weight * temperature**2 * scale)  # dKL/dv = p - q
     return rows.squeeze(1)
 
 

@@ -76,32 +76,34 @@ class Softened:
 
     Args:
         v: [n, C], a buffer of its own.
-        slope: [n, 1] or number, what a gradient of v is multiplied with on its way to the logits.
-        pull: [n, 1], what times sum(gradient * v) * v is taken off it before; ``None`` without Z-scores.
+        temperature: above 0.
+        std: [n, 1], the deviation that Z-scores were divided by; ``None`` without.
     """
 
     v: Tensor
-    slope: Tensor | float
-    pull: Tensor | None = None
+    temperature: float
+    std: Tensor | None = None
 
     def back(self, grad: Tensor, scale: float) -> None:
         """The gradient of v, rows of sum 0, becomes ``scale`` times the logits', in place."""
-        if self.pull is not None:
-            grad.addcmul_(self.v, row_dot(grad, self.v).mul_(self.pull), value=-1)
-        grad.mul_(self.slope * scale)
+        scale /= self.temperature
+        if self.std is None:
+            grad.mul_(scale)
+            return
+        # z = T v = (s - mean) / (std + eps), so dz/ds takes off z (z . grad) (std + eps) / ((C - 1) std), and the
+        # gradient's mean, which is 0 here.
+        spread = self.std + STD_EPS
+        pull = row_dot(grad, self.v).mul_(self.temperature**2 / (grad.shape[1] - 1)).mul_(spread)
+        grad.addcmul_(self.v, pull.div_(self.std.clamp_min(STD_FLOOR)), value=-1)
+        grad.mul_(torch.where(self.std < STD_FLOOR, 0.0, scale / spread))
 
 
 def soften(logits: Tensor, temperature: float, standardize: bool = False) -> Softened:
     """Logits [n, C] over the temperature, or their Z-scores over it."""
     if not standardize:
-        return Softened(logits * (1 / temperature), 1 / temperature)
+        return Softened(logits * (1 / temperature), temperature)
     # The first logit is taken off, so that constant rows become exactly 0, as in torch.std.
     v = logits - logits[:, :1]
     v.sub_(v.mean(dim=1, keepdim=True))
-    free = v.shape[1] - 1
-    std = torch.linalg.vector_norm(v, dim=1, keepdim=True).mul_(free**-0.5)
-    slope = (std + STD_EPS).mul_(temperature).reciprocal_()
-    v.mul_(slope)
-    # z = T v = (s - mean) / (std + eps); dz/ds takes off its mean (0 here) and z (z . h) (std + eps) / ((C - 1) std)
-    pull = (std + STD_EPS).mul_(temperature**2 / free).div_(std.clamp_min(STD_FLOOR))
-    return Softened(v, slope.masked_fill(std < STD_FLOOR, 0.0), pull)
+    std = torch.linalg.vector_norm(v, dim=1, keepdim=True).mul_((v.shape[1] - 1) ** -0.5)
+    return Softened(v.div_((std + STD_EPS).mul_(temperature)), temperature, std)

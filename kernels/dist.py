@@ -36,12 +36,14 @@ def dist_inter_kernel(
     t_top, t_sum = softmax_stats(t, t_row, classes, scale, -1, ONE, BLOCK)
     s_over, t_over = 1.0 / s_sum, 1.0 / t_sum
 
-    # a = p - 1/C and b = q - 1/C: the mean of probabilities is known.
+    # a = p - 1/C and b = q - 1/C, and what rounding leaves of their means.
     mean = 1.0 / classes
     aa = 0.0
     bb = 0.0
     ab = 0.0
     pp = 0.0
+    a_mean = 0.0
+    b_mean = 0.0
     for start in tl.range(0, classes, BLOCK):
         cols = start + tl.arange(0, BLOCK)
         inside = cols < classes
@@ -52,6 +54,11 @@ def dist_inter_kernel(
         bb += tl.sum(b * b, 0)
         ab += tl.sum(a * b, 0)
         pp += tl.sum(p * p, 0)
+        a_mean += tl.sum(a, 0) * mean
+        b_mean += tl.sum(b, 0) * mean
+    aa = tl.maximum(aa - classes * a_mean * a_mean, 0.0)
+    bb = tl.maximum(bb - classes * b_mean * b_mean, 0.0)
+    ab -= classes * a_mean * b_mean
     a_norm, b_norm = tl.sqrt(aa), tl.sqrt(bb)
     over = 1.0 / (a_norm * b_norm + EPS)
     tl.store(loss + tl.program_id(0), temperature * temperature * (1.0 - ab * over))
@@ -65,7 +72,7 @@ def dist_inter_kernel(
             cols = start + tl.arange(0, BLOCK)
             p = tl.exp(scale * (again(s, s_row, cols, classes, ONE) - s_top)) * s_over
             q = tl.exp(scale * (again(t, t_row, cols, classes, ONE) - t_top)) * t_over
-            g = -temperature * p * (over * (q - mean) - pull * (p - mean) - through)
+            g = -temperature * p * (over * (q - mean - b_mean) - pull * (p - mean - a_mean) - through)
             g = tl.where(constant, 0.0, g * reduction_scale)
             tl.store(row_of(grad, units, ALIGN) + cols, g.to(grad.dtype.element_ty), mask=cols < classes)
 

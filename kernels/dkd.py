@@ -67,18 +67,21 @@ def dkd_kernel(
     tckd += sigmoid(-t_lead) * (softplus(s_lead) - softplus(t_lead))
     missing = sigmoid_gap(t_lead, s_lead)  # q_y - p_y
 
-    # The gradient h to the Z-scores over T; it sums to 0. Along them it is (sum_c h_c z_c) of the deviation.
+    # The gradient h to the Z-scores over T; it sums to 0 but for rounding. Its part along them is the deviation's.
     along = 0.0
+    drift = 0.0
     if STANDARDIZE and GRAD:
         for start in tl.range(0, classes, BLOCK):
             cols = start + tl.arange(0, BLOCK)
             x, y = again(s, s_row, cols, classes, ONE), again(t, t_row, cols, classes, ONE)
             p = tl.exp(s_scale * (x - s_top) - s_log)
             q = tl.exp(t_scale * (y - t_top) - t_log)
-            h = (alpha * missing * p + beta * (p - q)) * (x - s_top)
-            along += tl.sum(tl.where((cols < classes) & (cols != label), h, 0.0), 0)
-        along -= alpha * missing * (s_label - s_top)
+            h = tl.where(cols == label, -alpha * missing, alpha * missing * p + beta * (p - q))
+            h = tl.where(cols < classes, h, 0.0)
+            drift += tl.sum(h, 0)
+            along += tl.sum(tl.where(cols < classes, h * (x - s_mean), 0.0), 0)
         along = temperature * along / ((classes - 1) * s_std)
+        drift = temperature * drift / classes
 
     nckd = 0.0
     for start in tl.range(0, classes, BLOCK):
@@ -93,7 +96,7 @@ def dkd_kernel(
             p = tl.exp(log_p)
             g = tl.where(cols == label, -alpha * missing, alpha * missing * p + beta * (p - q)) * temperature
             if STANDARDIZE:
-                g = (g - (x - s_mean) / (s_std + STD_EPS) * along) / (s_std + STD_EPS)
+                g = (g - drift - (x - s_mean) / (s_std + STD_EPS) * along) / (s_std + STD_EPS)
                 g = tl.where(s_std < STD_FLOOR, 0.0, g)
             g *= reduction_scale
             tl.store(row_of(grad, units, ALIGN) + cols, g.to(grad.dtype.element_ty), mask=cols < classes)

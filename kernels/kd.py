@@ -60,16 +60,21 @@ def kd_kernel(
     t_top, t_sum = softmax_stats(t, t_row, classes, t_scale, -1, ONE, BLOCK)
     s_log, t_log = tl.log(s_sum), tl.log(t_sum)
 
-    # d/ds of the Z-score's deviation: sum_c h_c z_c, with h = T (p - q) the gradient to z; h sums to 0.
+    # d/ds of the Z-score's deviation: sum_c h_c z_c, with h = T (p - q) the gradient to z. That h sums to 0 is true but
+    # for rounding, which counts where the rest cancels, as with 2 classes.
     along = 0.0
+    drift = 0.0
     if STANDARDIZE and GRAD:
         for start in tl.range(0, classes, BLOCK):
             cols = start + tl.arange(0, BLOCK)
             x, y = again(s, s_row, cols, classes, ONE), again(t, t_row, cols, classes, ONE)
             gap = tl.exp(s_scale * (x - s_top) - s_log) - tl.exp(t_scale * (y - t_top) - t_log)
-            along += tl.sum(tl.where(cols < classes, gap * (x - s_top), 0.0), 0)
+            gap = tl.where(cols < classes, gap, 0.0)
+            drift += tl.sum(gap, 0)
+            along += tl.sum(tl.where(cols < classes, gap * (x - s_mean), 0.0), 0)
         # (sum h z) (std + eps) / ((C - 1) std), with h's T and z's std + eps put in.
         along = temperature * along / ((classes - 1) * s_std)
+        drift = temperature * drift / classes
 
     divergence = 0.0
     label = -1
@@ -86,7 +91,7 @@ def kd_kernel(
         if GRAD:
             g = temperature * (tl.exp(log_p) - q)
             if STANDARDIZE:
-                g = (g - (x - s_mean) / (s_std + STD_EPS) * along) / (s_std + STD_EPS)
+                g = (g - drift - (x - s_mean) / (s_std + STD_EPS) * along) / (s_std + STD_EPS)
                 g = tl.where(s_std < STD_FLOOR, 0.0, g)
             if CE:
                 of_label = tl.exp(x - s_top - log_plain) - tl.where(cols == label, 1.0, 0.0)

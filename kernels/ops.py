@@ -50,7 +50,10 @@ def reference(name: str) -> Callable:
 def call(
     name: str, student: Tensor, teacher: Tensor | None, target: Tensor | None, reduction: str, engine: str, **parameters
 ) -> Tensor:
-    """The loss through its operator: scalar, or [B] with ``reduction="none"``; differentiable to the student.
+    """The loss: scalar, or [B] with ``reduction="none"``; differentiable to the student.
+
+    Under torch.compile it is the operator's. Elsewhere the same functions are called without it: two ways through
+    the dispatcher cost more than the loss of 256 x 100 logits.
 
     Args:
         name: of PARAMETERS, whose parameters are to be given, all.
@@ -60,9 +63,55 @@ def call(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         engine: ``"cpu"`` or ``"triton"``.
     """
-    values = [parameters[key] for key in NAMES[name]]
     need_grad = student.requires_grad and torch.is_grad_enabled()
-    return OPERATORS[name](student, teacher, target, *values, reduction, engine, need_grad)[0]
+    if torch.compiler.is_compiling():
+        values = [parameters[key] for key in NAMES[name]]
+        return OPERATORS[name](student, teacher, target, *values, reduction, engine, need_grad)[0]
+    if need_grad:
+        return _Direct.apply(student, teacher, target, name, parameters, reduction, engine)
+    return _forward(name, student, teacher, target, parameters, reduction, engine, False)[0]
+
+
+class _Direct(torch.autograd.Function):
+    """The operator's work in the caller's autograd graph."""
+
+    @staticmethod
+    def forward(ctx, student, teacher, target, name, parameters, reduction, engine):
+        loss, grad = _forward(name, student, teacher, target, parameters, reduction, engine, True)
+        _save(ctx, name, student, teacher, target, grad, parameters, reduction, engine)
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad_loss):
+        return _backward(ctx, grad_loss), None, None, None, None, None, None
+
+
+def _forward(
+    name: str, student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict, reduction: str,
+    engine: str, need_grad: bool,
+) -> tuple[Tensor, Tensor | None]:
+    from kdzoo.kernels.dispatch import implementation
+
+    scale = 1 / max(1, student.shape[0]) if _averaged_here(student, reduction) else 1.0
+    rows, grad = implementation(name, engine)(
+        student, teacher, target, **parameters, reduction_scale=scale, need_grad=need_grad
+    )
+    return _reduced(rows, reduction), grad
+
+
+def _save(ctx, name, student, teacher, target, grad, parameters, reduction, engine) -> None:
+    ctx.held = [key for key, value in parameters.items() if isinstance(value, Tensor)]
+    ctx.save_for_backward(student, teacher, target, grad, *(parameters[key] for key in ctx.held))
+    ctx.parameters = {key: value for key, value in parameters.items() if key not in ctx.held}
+    ctx.name, ctx.reduction, ctx.engine = name, reduction, engine
+
+
+def _backward(ctx, grad_loss: Tensor) -> Tensor:
+    student, teacher, target, grad, *held = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        parameters = ctx.parameters | dict(zip(ctx.held, held, strict=True))
+        return _again(ctx.name, student, teacher, target, parameters, ctx.reduction, grad_loss)
+    return _scaled(student, grad, grad_loss, ctx.reduction, ctx.engine)
 
 
 def _names(parameters: str) -> list[str]:
@@ -71,52 +120,34 @@ def _names(parameters: str) -> list[str]:
 
 def _define(name: str, parameters: str) -> Callable:
     names = _names(parameters)
-    last = len(names)
     own = f"{parameters}, " if parameters else ""
     schema = f"(Tensor student, Tensor? teacher, Tensor? target, {own}str reduction, str engine, bool need_grad)"
     _library.define(f"{name}{schema} -> (Tensor, Tensor)")
 
     def compute(student, teacher, target, *rest):
-        from kdzoo.kernels.dispatch import implementation
-
         *values, reduction, engine, need_grad = rest
-        rows, grad = implementation(name, engine)(
-            student, teacher, target, **dict(zip(names, values, strict=True)),
-            reduction_scale=1 / max(1, len(student)) if _averaged_here(student, reduction) else 1.0,
-            need_grad=need_grad,
-        )
-        return _reduced(rows, reduction), student.new_empty(0) if grad is None else grad
+        parameters = dict(zip(names, values, strict=True))
+        loss, grad = _forward(name, student, teacher, target, parameters, reduction, engine, need_grad)
+        return loss, student.new_empty(0) if grad is None else grad
 
     def fake(student, teacher, target, *rest):
-        reduction, _, need_grad = rest[last:]
+        *_, reduction, _, need_grad = rest
         dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
         loss = student.new_empty(student.shape[:1] if reduction == "none" else (), dtype=dtype)
         return loss, student.new_empty(student.shape if need_grad else (0,))
 
     def setup(ctx, inputs, output):
-        student, teacher, target, *rest = inputs
+        student, teacher, target, *values, reduction, engine, need_grad = inputs
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[1])
-        tensors = [x for x in rest if isinstance(x, Tensor)]
-        ctx.values = [x for x in rest if not isinstance(x, Tensor)]
-        ctx.holes = [i for i, x in enumerate(rest) if isinstance(x, Tensor)]
-        ctx.save_for_backward(student, teacher, target, output[1], *tensors)
+        ctx.need_grad = need_grad
+        _save(ctx, name, student, teacher, target, output[1], dict(zip(names, values, strict=True)), reduction, engine)
 
     def backward(ctx, grad_loss, _):
-        nothing = (None,) * (last + 5)
-        if grad_loss is None:
-            return None, *nothing
-        student, teacher, target, grad, *tensors = ctx.saved_tensors
-        rest = list(ctx.values)
-        for i, x in zip(ctx.holes, tensors, strict=True):
-            rest.insert(i, x)
-        *values, reduction, engine, need_grad = rest
-        if torch.is_grad_enabled():
-            own = dict(zip(names, values, strict=True))
-            return _again(name, student, teacher, target, own, reduction, grad_loss), *nothing
-        if not need_grad:
+        if grad_loss is not None and not ctx.need_grad:
             raise RuntimeError(f"kdzoo::{name} was called with need_grad=False, so it has no gradient; give True")
-        return _scaled(student, grad, grad_loss, reduction, engine), *nothing
+        slope = None if grad_loss is None else _backward(ctx, grad_loss)
+        return slope, *(None,) * (len(names) + 5)
 
     for key in ("CPU", "CUDA"):
         _library.impl(name, compute, key)
@@ -154,7 +185,7 @@ def _again(
     """The gradient with a graph of its own, by the reference."""
     if name not in REFERENCES:
         raise RuntimeError(f"second derivatives of {name} need its reference; import kdzoo.losses.functional")
-    # A fresh node above the student: autograd stops there, and runs on into the student in the next backward.
+    # A node above the student: autograd stops at it now, and goes through it to the student in the next backward.
     leaf = student.view_as(student)
     ours, theirs = (x.float() if x is not None and x.dtype in HALF else x for x in (leaf, teacher))
     loss = _reduced(REFERENCES[name](ours, theirs, target, **parameters), reduction)

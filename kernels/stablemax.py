@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kdzoo.kernels.launch import fused
+from kdzoo.kernels.launch import NARROW_LOOP, ONE_BLOCK, fused
 from kdzoo.kernels.rows import again, at_label, finite_base, load, log1p, row_of
 
 
@@ -73,4 +73,6 @@ def stablemax_cross_entropy(
     need_grad: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """See :func:`kdzoo.losses.functional.stablemax_cross_entropy`; class indices only."""
-    return fused(stablemax_kernel, [student], target, [], reduction_scale=reduction_scale, need_grad=need_grad)
+    shape = NARROW_LOOP if student.shape[1] > ONE_BLOCK // 2 else None
+    options = dict(reduction_scale=reduction_scale, need_grad=need_grad, shape=shape)
+    return fused(stablemax_kernel, [student], target, [], **options)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import kdzoo.losses.functional as KF
-from kdzoo.kernels import ops
+from kdzoo.kernels import dispatch, ops
 from kdzoo.kernels.ops import OPERATORS, call
 
 # name -> (takes a teacher, takes a target, parameters)
@@ -24,6 +24,11 @@ CALLS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _whatever_the_size(monkeypatch):
+    monkeypatch.setitem(dispatch.SMALLEST_ON_CPU, "kd", 0)
+
+
 def drawn(name, size=4, classes=5, dtype=torch.float64):
     has_teacher, has_target, parameters = CALLS[name]
     student, teacher = torch.randn(2, size, classes, dtype=torch.float64)
@@ -38,8 +43,7 @@ def test_every_operator_is_called_here():
     assert set(CALLS) == set(OPERATORS)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name, reduction", [*((name, "mean") for name in CALLS), ("kd", "none")])
 def test_the_registration_is_sound(name, reduction):
     student, teacher, target, parameters = drawn(name, dtype=torch.float32)
     arguments = (student, teacher, target, *parameters.values(), reduction, "cpu", True)
@@ -60,8 +64,12 @@ def test_first_and_second_derivatives(name, reduction):
     def loss(student):
         return call(name, student, teacher, target, reduction, "cpu", **parameters)
 
-    assert torch.autograd.gradcheck(loss, student)
-    assert torch.autograd.gradgradcheck(loss, student)
+    def operator(student):
+        return OPERATORS[name](student, teacher, target, *parameters.values(), reduction, "cpu", True)[0]
+
+    for function in (loss, operator) if reduction == "mean" else (loss,):
+        assert torch.autograd.gradcheck(function, student)
+        assert torch.autograd.gradgradcheck(function, student)
 
 
 def test_a_gradient_penalty_is_the_references():

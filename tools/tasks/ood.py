@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         state = State(folder / "ood_scores", key(arguments, sets, data), arguments.resume)
         scorer = Scorer(arguments, config, model, data, Path(scratch), state)
         known = state.get("in-distribution", lambda: scorer.score("in-distribution", scorer.id_batches()))
+        # safetensors gives its arrays back in an order of its own; the table's is the one asked for.
+        known.scores = {name: known.scores[name] for name in scorer.detectors}
         fgsm = None
         if not arguments.no_ensemble:
             fgsm = state.get("fgsm", lambda: scorer.score("FGSM", scorer.fgsm_batches(len(known.predicted))))
