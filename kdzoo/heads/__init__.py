@@ -20,6 +20,8 @@ _HOMES = {
     "NormalizedSoftmaxHead": "kdzoo.heads.normalized_softmax",
     "NaiveBayesProbe": "kdzoo.heads.naive_bayes",
     "SVMHead": "kdzoo.heads.svm",
+    "PlattScaling": "kdzoo.heads.calibration",
+    "TemperatureScaling": "kdzoo.heads.calibration",
     "TipAdapter": "kdzoo.heads.tip_adapter",
     "choose_amu": "kdzoo.heads.amu",
     "class_mean_weights": "kdzoo.heads.zero_shot",
