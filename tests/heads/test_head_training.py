@@ -26,6 +26,7 @@ def run(cfg, folder="out"):
 @pytest.mark.parametrize("name", HEADS.names())
 def test_every_registered_head_trains(tiny, name):
     cfg = tiny | dict(head=dict(type=name), losses=[dict(type="HeadLoss")], epochs=2)
+    cfg["optimizer"] = dict(type="Adam", lr=0.01)
     metrics = run(cfg)
     losses = [json.loads(line)["loss"] for line in open("out/log.jsonl")]
     assert all(map(math.isfinite, losses)) and losses[1] < losses[0]
