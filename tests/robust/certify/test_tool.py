@@ -17,8 +17,24 @@ from kdzoo.models.checkpoint import save_weights
 from kdzoo.tools.eval_robust import main
 
 LOGS = Path(__file__).parents[2] / "data" / "certify_logs"
-ASK = ["--task", "certify", "--sigma", "0.25", "--device", "cpu", "--n", "120", "--n0", "20", "--max-images", "6", "--skip", "4",
-       "--batch", "60"]
+ASK = [
+    "--task",
+    "certify",
+    "--sigma",
+    "0.25",
+    "--device",
+    "cpu",
+    "--n",
+    "120",
+    "--n0",
+    "20",
+    "--max-images",
+    "6",
+    "--skip",
+    "4",
+    "--batch",
+    "60",
+]
 
 
 @pytest.fixture
@@ -60,7 +76,9 @@ def test_a_killed_run_goes_on_to_the_same_log(trained):
     command = [sys.executable, "-m", "kdzoo.tools.eval_robust", *trained, *ASK, "--n", "3000", "--out"]
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     log = Path("killed/certify_cohen_sigma0.25.tsv")
-    process = subprocess.Popen([*command, "killed"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "killed"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     limit = time.monotonic() + 150
     while time.monotonic() < limit and not (log.exists() and len(lines(log)) >= 3):
         time.sleep(0.01)
