@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from kdzoo.models import create_model
+    from kdzoo.robust.certify.fold import Folded
     from kdzoo.tools.benchmarks.machine import this_machine
     from kdzoo.tools.benchmarks.results import append_rows
 
@@ -41,12 +42,13 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(machine.lines()))
     torch.manual_seed(0)
     model = create_model(arguments.model, CLASSES).to(device).eval()
+    folded = Folded(model).to(memory_format=torch.channels_last)
     image = torch.rand(3, 32, 32)
     size = min(arguments.batch_size, arguments.n)
     contestants = [
         Plain(model, image.to(device), arguments.n, size),
-        Kdzoo(model, image, arguments.n, size, precision),
-        Bare(model, size, arguments.n, precision, device),
+        Kdzoo(folded, image, arguments.n, size, precision),
+        Bare(folded, size, arguments.n, precision, device),
     ]
     rates = measure(contestants, arguments.rounds, device)
     rows = summarise(rates, arguments.n)
@@ -125,7 +127,7 @@ class Plain:
 
 
 class Kdzoo:
-    """``SmoothedClassifier.votes`` with keyed noise, channels_last."""
+    """``SmoothedClassifier.votes`` with keyed noise, channels_last, batch norm folded."""
 
     name = "kdzoo"
 
@@ -144,7 +146,7 @@ class Kdzoo:
 
 
 class Bare:
-    """The model alone on a batch that lies ready, in kdzoo's layout and precision."""
+    """The model kdzoo runs alone, on a batch that lies ready: kdzoo's layout, precision and folding."""
 
     name = "bare model"
 

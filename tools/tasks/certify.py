@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lvm: images between the certified ones (it takes --skip 2 or more) that choose the map (default 20)",
     )
     parser.add_argument("--shard", help="I/N: this process's share, from 0; torchrun and accelerate set it themselves")
+    parser.add_argument(
+        "--fold", action="store_true", help="fold batch norm into the convolutions: faster, equal up to rounding"
+    )
     parser.add_argument("--from-log", nargs="+", metavar="TSV", help="analyse logs, of any program; needs no model")
 
 
@@ -65,6 +68,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     from kdzoo.report.certified import read_logs, text_table, write_certified_report
     from kdzoo.robust.certify import SmoothedClassifier
     from kdzoo.robust.certify.analysis import summarise
+    from kdzoo.robust.certify.fold import Folded
     from kdzoo.robust.certify.run import certify_set, wanted_images
 
     if arguments.sigma is None:
@@ -72,13 +76,16 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     if not arguments.out:
         raise UserError("--task certify needs --out, the folder of its log: a killed run goes on from there")
     shard = which_shard(arguments.shard)
-    model = model.to(own_device(model))
+    network = model = model.to(own_device(model))
+    if arguments.fold:
+        network = Folded(model)
     smoothed = SmoothedClassifier(
-        model, data.num_classes, arguments.sigma, arguments.seed, arguments.batch, arguments.precision
+        network, data.num_classes, arguments.sigma, arguments.seed, arguments.batch, arguments.precision
     )
     wanted = wanted_images(data.test.size, arguments.skip, 0, arguments.max_images)
     certifier = build_certifier(arguments, smoothed, data, wanted)
     settings = dict(network=model.name, weights=weights_hash(model), data=data.test.fingerprint())
+    settings |= dict(folded=True) if arguments.fold else {}
     path = Path(arguments.out) / f"certify_{arguments.method}_sigma{arguments.sigma:g}.tsv"
     print(f"{certifier.label}; sigma {arguments.sigma:g}, {len(wanted)} images, log {path}")
     with progress_bar(shard, certifier) as progress:
