@@ -73,7 +73,7 @@ def test_every_method_end_to_end(trained, method, capsys):
 
 
 def test_a_killed_run_goes_on_to_the_same_log(trained):
-    command = [sys.executable, "-m", "kdzoo.tools.eval_robust", *trained, *ASK, "--n", "3000", "--out"]
+    command = [sys.executable, "-m", "kdzoo.tools.eval_robust", *trained, *ASK, "--n", "2000", "--out"]
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     log = Path("killed/certify_cohen_sigma0.25.tsv")
     process = subprocess.Popen(
@@ -85,8 +85,8 @@ def test_a_killed_run_goes_on_to_the_same_log(trained):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 3 <= len(lines(log)) < 7, "killed too late to test anything"
-    assert main([*trained, *ASK, "--n", "3000", "--out", "killed"]) == 0
-    assert main([*trained, *ASK, "--n", "3000", "--out", "whole"]) == 0
+    assert main([*trained, *ASK, "--n", "2000", "--out", "killed"]) == 0
+    assert main([*trained, *ASK, "--n", "2000", "--out", "whole"]) == 0
     assert lines(log) == lines("whole/certify_cohen_sigma0.25.tsv")
 
 
