@@ -7,7 +7,5 @@ augment = [dict(type="PadCrop", padding=4), dict(type="Flip"), dict(type="Gaussi
 runtime = dict(precision="fp32")
 runs = [
     dict(name="teacher", student="resnet20", teacher=None, losses=[dict(type="CrossEntropy")]),
-    dict(
-        name="kd", losses=[dict(type="CrossEntropy", weight=0.1), dict(type="KD", temperature=4.0, weight=0.9)]
-    ),
+    dict(name="kd", losses=[dict(type="CrossEntropy", weight=0.1), dict(type="KD", temperature=4.0, weight=0.9)]),
 ]

@@ -88,8 +88,10 @@ def text_table(logs: Sequence[Log]) -> str:
         summary = summarise(log.rows, radii)
         cells = " ".join(f"{_cell(log, a, r):>5}" for a, r in zip(summary.accuracy, radii, strict=True))
         acr = "-" if log.decided else f"{summary.acr:.3f}"
-        lines.append(f"{log.name:{width}}  {summary.images:6d}  {cells}  {acr:>5}  {summary.abstained:7.3f}  "
-                     f"{summary.mean_seconds:7.1f}")
+        lines.append(
+            f"{log.name:{width}}  {summary.images:6d}  {cells}  {acr:>5}  {summary.abstained:7.3f}  "
+            f"{summary.mean_seconds:7.1f}"
+        )
     return "\n".join(lines + [f"{log.name}: {log.label}" for log in logs])
 
 
@@ -120,8 +122,9 @@ def _page(logs: Sequence[Log]) -> str:
         "intervals at each radius, for the images as a sample of the test distribution. A log without a "
         "confidence of its own is taken at alpha 0.001."
     )
-    hints = "".join(f'<p class="warned">{escape(log.name)}: {escape(log.label)}</p>' for log in logs
-                    if "optimistic" in log.label)
+    hints = "".join(
+        f'<p class="warned">{escape(log.name)}: {escape(log.label)}</p>' for log in logs if "optimistic" in log.label
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
@@ -201,8 +204,9 @@ def _acr(log: Log, summary: Summary) -> str:
 
 def _settings(log: Log) -> str:
     told = {"images": len(log.rows), "method": UNKNOWN} | log.settings
-    nothing = sum(record["selection"][-1] + (record.get("votes") or [0])[-1] for record in log.records
-                  if record.get("selection"))
+    nothing = sum(
+        record["selection"][-1] + (record.get("votes") or [0])[-1] for record in log.records if record.get("selection")
+    )
     if log.records:
         told["samples with non-finite logits"] = f"{nothing:g}"
     items = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in told.items())

@@ -16,7 +16,8 @@ from kdzoo.data.pipeline import Pipeline
         ((0,) * 4, (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
         ((MASK,) * 4, (MASK, MASK), (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
         (
-            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0),
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
             (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
         ),
     ],
@@ -26,11 +27,16 @@ def test_philox_gives_the_known_answers_of_its_authors(counter, key, expected):
     assert tuple(int(word) for word in words) == expected
 
 
-@pytest.mark.parametrize("make", [
-    lambda seed, streams, positions, shape: counter_normal(seed, streams, positions, shape),
-    lambda seed, streams, positions, shape: philox_normal(
-        seed, torch.from_numpy(streams), torch.from_numpy(positions), shape, torch.device("cpu")),
-], ids=["cpu", "other devices"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed, streams, positions, shape: counter_normal(seed, streams, positions, shape),
+        lambda seed, streams, positions, shape: philox_normal(
+            seed, torch.from_numpy(streams), torch.from_numpy(positions), shape, torch.device("cpu")
+        ),
+    ],
+    ids=["cpu", "other devices"],
+)
 def test_rows_are_normal_and_depend_on_their_key_alone(make):
     streams, positions = np.arange(300) // 30, np.arange(300) % 30
     rows = make(3, streams, positions, (3, 5, 7))

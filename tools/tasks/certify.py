@@ -1,7 +1,7 @@
 """Certified robustness by randomized smoothing.
 
-    python tools/eval_robust.py CONFIG CHECKPOINT --task certify --sigma 0.25 --skip 20 --out work_dirs/certified
-    python tools/eval_robust.py --task certify --from-log work_dirs/certified/*.tsv
+python tools/eval_robust.py CONFIG CHECKPOINT --task certify --sigma 0.25 --skip 20 --out work_dirs/certified
+python tools/eval_robust.py --task certify --from-log work_dirs/certified/*.tsv
 """
 
 import argparse
@@ -13,19 +13,33 @@ METHODS = ("cohen", "cpm", "lvm", "sequential", "published")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigma", type=float, help="of the noise, in pixels in [0, 1]; as the model was trained")
-    parser.add_argument("--method", choices=METHODS, default="cohen", help="default cohen: exact, fixed n; sequential "
-                        "decides --radii with fewer samples; published is LVM as its authors compute it (optimistic)")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="cohen",
+        help="default cohen: exact, fixed n; sequential "
+        "decides --radii with fewer samples; published is LVM as its authors compute it (optimistic)",
+    )
     parser.add_argument("--n", type=int, default=100_000, help="samples an image (sequential: at most; default 100000)")
     parser.add_argument("--n0", type=int, default=100, help="samples that choose the class (default 100)")
     parser.add_argument("--alpha", type=float, default=0.001, help="error probability an image (default 0.001)")
     parser.add_argument("--radii", type=float, nargs="+", default=[0.25, 0.5, 0.75], help="what sequential decides")
     parser.add_argument("--skip", type=int, default=1, help="certify every so-many-th test image (default 1: all)")
     parser.add_argument("--max-images", type=int, help="at most so many")
-    parser.add_argument("--batch", type=int, default=400, help="samples a forward pass (default 400); changes no result")
+    parser.add_argument(
+        "--batch", type=int, default=400, help="samples a forward pass (default 400); changes no result"
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the forward pass")
-    parser.add_argument("--validation", type=int, default=20, help="lvm: images between the certified ones (it takes "
-                        "--skip 2 or more) that choose the map (default 20)")
+    parser.add_argument(
+        "--validation",
+        type=int,
+        default=20,
+        help="lvm: images between the certified ones (it takes --skip 2 or more) that choose the map (default 20)",
+    )
     parser.add_argument("--shard", help="I/N: this process's share, from 0; torchrun and accelerate set it themselves")
+    parser.add_argument(
+        "--fold", action="store_true", help="fold batch norm into the convolutions: faster, equal up to rounding"
+    )
     parser.add_argument("--from-log", nargs="+", metavar="TSV", help="analyse logs, of any program; needs no model")
 
 
@@ -54,6 +68,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     from kdzoo.report.certified import read_logs, text_table, write_certified_report
     from kdzoo.robust.certify import SmoothedClassifier
     from kdzoo.robust.certify.analysis import summarise
+    from kdzoo.robust.certify.fold import Folded
     from kdzoo.robust.certify.run import certify_set, wanted_images
 
     if arguments.sigma is None:
@@ -61,13 +76,16 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     if not arguments.out:
         raise UserError("--task certify needs --out, the folder of its log: a killed run goes on from there")
     shard = which_shard(arguments.shard)
-    model = model.to(own_device(model))
+    network = model = model.to(own_device(model))
+    if arguments.fold:
+        network = Folded(model)
     smoothed = SmoothedClassifier(
-        model, data.num_classes, arguments.sigma, arguments.seed, arguments.batch, arguments.precision
+        network, data.num_classes, arguments.sigma, arguments.seed, arguments.batch, arguments.precision
     )
     wanted = wanted_images(data.test.size, arguments.skip, 0, arguments.max_images)
     certifier = build_certifier(arguments, smoothed, data, wanted)
     settings = dict(network=model.name, weights=weights_hash(model), data=data.test.fingerprint())
+    settings |= dict(folded=True) if arguments.fold else {}
     path = Path(arguments.out) / f"certify_{arguments.method}_sigma{arguments.sigma:g}.tsv"
     print(f"{certifier.label}; sigma {arguments.sigma:g}, {len(wanted)} images, log {path}")
     with progress_bar(shard, certifier) as progress:

@@ -1,7 +1,7 @@
 """Certificates: randomized smoothing with exact or anytime-valid statistics, and Lipschitz bounds.
 
-    >>> from kdzoo.robust.certify import SmoothedClassifier
-    >>> SmoothedClassifier(model, num_classes=10, sigma=0.25).certify(image, n0=100, n=100_000, alpha=0.001)
+>>> from kdzoo.robust.certify import SmoothedClassifier
+>>> SmoothedClassifier(model, num_classes=10, sigma=0.25).certify(image, n0=100, n=100_000, alpha=0.001)
 """
 
 from kdzoo.robust.certify.bernstein import Moments, empirical_bernstein

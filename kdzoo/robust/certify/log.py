@@ -137,8 +137,10 @@ class CertificationLog:
         rows = read_log(self.path, allow_cut=True) if self.path.exists() else []
         for row, record in zip(rows, records, strict=False):
             if row.index != record["idx"]:
-                raise UserError(f"{self.path} and {self.side.name} are not of one run: image {row.index} against "
-                                f"{record['idx']}; delete both, or choose another --out")
+                raise UserError(
+                    f"{self.path} and {self.side.name} are not of one run: image {row.index} against "
+                    f"{record['idx']}; delete both, or choose another --out"
+                )
             self.rows.append(row)
             self.records.append(record)
 

@@ -92,8 +92,13 @@ def certify_soft(
 
 
 def soft_radius(
-    chosen: SimplexMap, buckets: Sequence[Sequence[int]], mean: Sequence[float], variance: Sequence[float], n: int,
-    sigma: float, alpha: float,
+    chosen: SimplexMap,
+    buckets: Sequence[Sequence[int]],
+    mean: Sequence[float],
+    variance: Sequence[float],
+    n: int,
+    sigma: float,
+    alpha: float,
 ) -> tuple[int, float]:
     """Class and radius from the moments of the buckets; hardmax takes the exact binomial bounds instead."""
     top = buckets[0][0]

@@ -121,7 +121,15 @@ def run_settings(smoothed: SmoothedClassifier, certifier, wanted: Sequence[int])
     step = wanted[1] - wanted[0] if len(wanted) > 1 else 1
     noise = "philox4x64 ziggurat" if smoothed.device.type == "cpu" else "philox4x32 box-muller"
     return dict(
-        method=type(certifier).__name__.lower(), label=certifier.label, sigma=smoothed.sigma, seed=smoothed.seed,
-        num_classes=smoothed.num_classes, precision=smoothed.precision, noise=noise, first=wanted[0], skip=step,
-        images=len(wanted), **certifier.settings(),
+        method=type(certifier).__name__.lower(),
+        label=certifier.label,
+        sigma=smoothed.sigma,
+        seed=smoothed.seed,
+        num_classes=smoothed.num_classes,
+        precision=smoothed.precision,
+        noise=noise,
+        first=wanted[0],
+        skip=step,
+        images=len(wanted),
+        **certifier.settings(),
     )

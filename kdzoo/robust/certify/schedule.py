@@ -142,8 +142,13 @@ def _outcome(active: _Active) -> SequentialCertificate:
 
 
 def certify_at(
-    smoothed: SmoothedClassifier, x: Tensor, radii: Sequence[float], n0: int = 100, n: int = 100_000,
-    alpha: float = 0.001, index: int = 0,
+    smoothed: SmoothedClassifier,
+    x: Tensor,
+    radii: Sequence[float],
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    index: int = 0,
 ) -> SequentialCertificate:
     """:func:`certify_sequential` of one image [C, H, W]."""
     ((_, found),) = certify_sequential(smoothed, [(index, torch.as_tensor(x))], radii, n0, n, alpha)

@@ -54,7 +54,9 @@ def test_exact_coverage_of_clopper_pearson():
         assert mass[lower > p].sum() <= alpha and mass[upper < p].sum() <= alpha
 
 
-@pytest.mark.parametrize("k, n, alpha", [(-1, 10, 0.1), (11, 10, 0.1), (0.5, 10, 0.1), (0, 0, 0.1), (1, 2, 0.0), (1, 2, 1)])
+@pytest.mark.parametrize(
+    "k, n, alpha", [(-1, 10, 0.1), (11, 10, 0.1), (0.5, 10, 0.1), (0, 0, 0.1), (1, 2, 0.0), (1, 2, 1)]
+)
 def test_impossible_counts_are_refused(k, n, alpha):
     with pytest.raises(ValueError, match="expected whole numbers|alpha must lie"):
         clopper_pearson_lower(k, n, alpha)

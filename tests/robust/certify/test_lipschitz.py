@@ -109,8 +109,10 @@ def test_layers_are_the_published_ones(golden):
     assert np.allclose(cpl(x).detach(), case["cpl"]["y"], atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: AOLLinear(7, 7), lambda: SLLLayer(7, 9), lambda: CPLLayer(7, 5),
-                                  lambda: spectral_norm(nn.Linear(7, 7))])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: AOLLinear(7, 7), lambda: SLLLayer(7, 9), lambda: CPLLayer(7, 5), lambda: spectral_norm(nn.Linear(7, 7))],
+)
 def test_layers_do_not_stretch(make):
     layer = make().double()
     for parameter in layer.parameters():
@@ -125,7 +127,9 @@ def test_layers_do_not_stretch(make):
 
 def test_pools_and_norms():
     for layer, shape, expected in (
-        (nn.AvgPool2d(2), (1, 6, 6), 0.5), (nn.AvgPool2d(3, 1), (1, 6, 6), None), (nn.AvgPool2d(3, 2, 1), (1, 6, 6), None),
+        (nn.AvgPool2d(2), (1, 6, 6), 0.5),
+        (nn.AvgPool2d(3, 1), (1, 6, 6), None),
+        (nn.AvgPool2d(3, 2, 1), (1, 6, 6), None),
         (nn.BatchNorm2d(2), (2, 3, 3), None),
     ):
         layer = layer.double().eval()

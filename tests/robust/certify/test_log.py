@@ -29,8 +29,12 @@ def test_real_logs_give_the_known_figures(path, golden):
         if radius in known["high_prob_lower"]:
             bound = high_probability_lower(share, len(rows), published=True)
             assert bound == pytest.approx(known["high_prob_lower"][radius], abs=1e-12)
-    for name, value in (("abstained", "abstain_rate"), ("acr", "acr"), ("mean_radius", "mean_radius_all"),
-                        ("mean_seconds", "mean_seconds")):
+    for name, value in (
+        ("abstained", "abstain_rate"),
+        ("acr", "acr"),
+        ("mean_radius", "mean_radius_all"),
+        ("mean_seconds", "mean_seconds"),
+    ):
         assert getattr(summary, name) == pytest.approx(known[value], abs=1e-9)
 
 
@@ -44,15 +48,30 @@ def write(path, *lines):
 
 
 def test_both_time_formats_and_the_running_count(tmp_path):
-    rows = read_log(write(tmp_path / "a.tsv", "0\t3\t3\t0.4\t1\t15.4", "20\t7\t-1\t0.0\t1\t0:02:31.5", "40\t8\t8\t0.1\t2\t1:00:00",
-                          "60\t8\t1\t0.1\t2\t1 day, 0:00:01"))
+    rows = read_log(
+        write(
+            tmp_path / "a.tsv",
+            "0\t3\t3\t0.4\t1\t15.4",
+            "20\t7\t-1\t0.0\t1\t0:02:31.5",
+            "40\t8\t8\t0.1\t2\t1:00:00",
+            "60\t8\t1\t0.1\t2\t1 day, 0:00:01",
+        )
+    )
     assert [row.seconds for row in rows] == [15.4, 151.5, 3600.0, 86401.0]
     assert [row.correct for row in rows] == [True, False, True, False]  # not the running count 1, 1, 2, 2
     assert certified_accuracy(rows, [0.0, 0.1, 0.2, 0.5]) == [0.5, 0.5, 0.25, 0.0]
 
 
 @pytest.mark.parametrize(
-    "line", ["0\t3\t3\t0.4\t1", "0\t3\tx\t0.4\t1\t2", "0\t3\t3\tnan\t1\t2", "0\t3\t3\t-1\t1\t2", "0\t3\t-2\t1\t1\t2", "0 3 3 1 1 2"]
+    "line",
+    [
+        "0\t3\t3\t0.4\t1",
+        "0\t3\tx\t0.4\t1\t2",
+        "0\t3\t3\tnan\t1\t2",
+        "0\t3\t3\t-1\t1\t2",
+        "0\t3\t-2\t1\t1\t2",
+        "0 3 3 1 1 2",
+    ],
 )
 def test_damaged_lines_are_named(tmp_path, line):
     with pytest.raises(UserError, match="a.tsv, line 3: expected idx"):
@@ -94,7 +113,10 @@ class Mean(nn.Module):
 
 
 CERTIFIERS = [
-    Cohen(20, 200, 0.001), Cpm(20, 200, 0.001), Lvm(20, 200, 0.001), PublishedLvm(0, 60, 0.001),
+    Cohen(20, 200, 0.001),
+    Cpm(20, 200, 0.001),
+    Lvm(20, 200, 0.001),
+    PublishedLvm(0, 60, 0.001),
     Sequential(20, 300, 0.01, (0.1, 0.2), 20),
 ]
 SETTINGS = dict(weights="a", data="b")
@@ -104,10 +126,10 @@ def without_time(path) -> str:
     return "".join(line.rsplit("\t", 1)[0] + "\n" for line in path.read_text().splitlines())
 
 
-def certify(certifier, path, shard=Shard(), batch=64, **changed):
+def certify(certifier, path, shard=None, batch=64, **changed):
     wanted = wanted_images(10, 1)
     smoothed = SmoothedClassifier(Mean().eval(), 2, 0.25, batch_size=batch)
-    return certify_set(smoothed, certifier, Loader(), path, wanted, SETTINGS | changed, shard)
+    return certify_set(smoothed, certifier, Loader(), path, wanted, SETTINGS | changed, shard or Shard())
 
 
 @pytest.mark.parametrize("certifier", CERTIFIERS, ids=lambda c: type(c).__name__)
@@ -178,7 +200,9 @@ def test_radii_in_the_log_are_rounded_down(tmp_path):
     assert json.loads(side_file(tmp_path / "log.tsv").read_text().splitlines()[1]) == dict(idx=0, label=1)
 
 
-@pytest.mark.parametrize("asked, expected", [((10, 3), [0, 3, 6, 9]), ((10, 3, 1, 2), [1, 4]), ((10, 1, 0, 3), [0, 1, 2])])
+@pytest.mark.parametrize(
+    "asked, expected", [((10, 3), [0, 3, 6, 9]), ((10, 3, 1, 2), [1, 4]), ((10, 1, 0, 3), [0, 1, 2])]
+)
 def test_wanted_images(asked, expected):
     assert wanted_images(*asked) == expected
     for bad in ((10, 0), (10, 1, 10), (10, 1, 0, 0)):

@@ -101,7 +101,9 @@ def test_non_finite_logits_lower_the_radius():
             logits[::2] = float("inf")
             return logits
 
-    found = certify_soft(SmoothedClassifier(Broken().eval(), 3, 0.5), SimplexMap("softmax"), torch.rand(3, 4, 4), 20, 400, 0.1)
+    found = certify_soft(
+        SmoothedClassifier(Broken().eval(), 3, 0.5), SimplexMap("softmax"), torch.rand(3, 4, 4), 20, 400, 0.1
+    )
     assert found.selection[-1] == 10 and found.predicted in (0, ABSTAIN) and found.mean[0] == pytest.approx(0.5)
 
 

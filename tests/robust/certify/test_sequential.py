@@ -115,7 +115,9 @@ def test_company_in_the_batch_changes_nothing(images):
     together = list(certify_sequential(SmoothedClassifier(model, 3, 0.5, batch_size=100), images, **asked))
     assert [index for index, _ in together] == [index for index, _ in images]
     backwards = dict(certify_sequential(SmoothedClassifier(model, 3, 0.5, batch_size=40), images[::-1], **asked))
-    alone = {i: f for image in images for i, f in certify_sequential(SmoothedClassifier(model, 3, 0.5), [image], **asked)}
+    alone = {
+        i: f for image in images for i, f in certify_sequential(SmoothedClassifier(model, 3, 0.5), [image], **asked)
+    }
     assert dict(together) == backwards == alone
 
 

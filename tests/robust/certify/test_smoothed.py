@@ -12,7 +12,9 @@ from kdzoo.robust.certify import ABSTAIN, SmoothedClassifier, certify_votes
 def network():
     """A small convolutional network whose five classes are about as likely around the image 0.5."""
     torch.manual_seed(3)
-    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 14 * 14, 5)).eval()
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 14 * 14, 5)
+    ).eval()
     with torch.no_grad():
         net[-1].bias -= net(0.5 + 0.5 * torch.randn(200, 3, 16, 16)).mean(dim=0)
     return net

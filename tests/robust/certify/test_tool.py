@@ -17,8 +17,24 @@ from kdzoo.models.checkpoint import save_weights
 from kdzoo.tools.eval_robust import main
 
 LOGS = Path(__file__).parents[2] / "data" / "certify_logs"
-ASK = ["--task", "certify", "--sigma", "0.25", "--device", "cpu", "--n", "120", "--n0", "20", "--max-images", "6", "--skip", "4",
-       "--batch", "60"]
+ASK = [
+    "--task",
+    "certify",
+    "--sigma",
+    "0.25",
+    "--device",
+    "cpu",
+    "--n",
+    "120",
+    "--n0",
+    "20",
+    "--max-images",
+    "6",
+    "--skip",
+    "4",
+    "--batch",
+    "60",
+]
 
 
 @pytest.fixture
@@ -57,18 +73,20 @@ def test_every_method_end_to_end(trained, method, capsys):
 
 
 def test_a_killed_run_goes_on_to_the_same_log(trained):
-    command = [sys.executable, "-m", "kdzoo.tools.eval_robust", *trained, *ASK, "--n", "3000", "--out"]
+    command = [sys.executable, "-m", "kdzoo.tools.eval_robust", *trained, *ASK, "--n", "2000", "--out"]
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     log = Path("killed/certify_cohen_sigma0.25.tsv")
-    process = subprocess.Popen([*command, "killed"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "killed"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     limit = time.monotonic() + 150
     while time.monotonic() < limit and not (log.exists() and len(lines(log)) >= 3):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 3 <= len(lines(log)) < 7, "killed too late to test anything"
-    assert main([*trained, *ASK, "--n", "3000", "--out", "killed"]) == 0
-    assert main([*trained, *ASK, "--n", "3000", "--out", "whole"]) == 0
+    assert main([*trained, *ASK, "--n", "2000", "--out", "killed"]) == 0
+    assert main([*trained, *ASK, "--n", "2000", "--out", "whole"]) == 0
     assert lines(log) == lines("whole/certify_cohen_sigma0.25.tsv")
 
 

@@ -108,7 +108,9 @@ def test_wrong_shapes_are_told():
         lambda: macer_loss(torch.randn(2, 3), torch.tensor([0, 1]), 0.25),
         lambda: smooth_teacher_loss(torch.randn(2, 3), torch.randn(2, 3)),
         lambda: make_noise(torch.rand(1, 1, 2, 2), 0.0, 2),
-        lambda: smooth_adv_attack(network(), torch.rand(1, 3, 2, 2), torch.tensor([0]), torch.rand(1, 1, 3, 2, 2), eps=0),
+        lambda: smooth_adv_attack(
+            network(), torch.rand(1, 3, 2, 2), torch.tensor([0]), torch.rand(1, 1, 3, 2, 2), eps=0
+        ),
     ):
         with pytest.raises(ValueError, match="expected logits|must be"):
             call()

@@ -92,7 +92,8 @@ def power_iteration_lower_bound(weight: Tensor, iterations: int = 50, seed: int 
 def check_weight(weight: Tensor, iterations: int) -> None:
     if weight.ndim not in (2, 4) or weight.dtype not in DTYPES:
         raise ValueError(
-            f"expected a float32 or float64 weight [out, in] or [out, in, k, k], got {weight.dtype} {list(weight.shape)}"
+            f"expected a float32 or float64 weight [out, in] or [out, in, k, k], got {weight.dtype} "
+            f"{list(weight.shape)}"
         )
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")

@@ -6,7 +6,9 @@ from torch import Tensor
 from kdzoo.robust.certify.training.noisy import check_copies
 
 
-def consistency_loss(logits: Tensor, target: Tensor, strength: float = 10.0, entropy: float = 0.5) -> tuple[Tensor, Tensor]:
+def consistency_loss(
+    logits: Tensor, target: Tensor, strength: float = 10.0, entropy: float = 0.5
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of all copies, and Jeong and Shin's regulariser (NeurIPS 2020).
 
     Args:
