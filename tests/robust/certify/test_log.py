@@ -1,6 +1,7 @@
 """Logs of any program, the literature's figures, and runs that go on, share and merge to the same bytes."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ from kdzoo.robust.certify.certifiers import Cohen, Cpm, Lvm, PublishedLvm, Seque
 from kdzoo.robust.certify.log import HEADER, CertificationLog, Row, read_log, read_side_file, side_file
 from kdzoo.robust.certify.run import Shard, certify_set, wanted_images
 
-LOGS = Path(__file__).parents[2] / "data" / "certify_logs"
+GOLDEN = Path(__file__).parents[2] / "data" / "certify.json"
+# The 13 logs published with locuslab/smoothing (Cohen et al., 2019); not part of this repository.
+LOGS = Path(os.environ.get("KDZOO_CERTIFY_LOGS", "certify_logs")).resolve()
+published_logs = pytest.mark.skipif(not LOGS.is_dir(), reason="KDZOO_CERTIFY_LOGS names no folder of published logs")
 
 
-@pytest.mark.parametrize("path", sorted(LOGS.glob("*.tsv")), ids=lambda path: path.stem)
-def test_real_logs_give_the_known_figures(path, golden):
-    known = golden["certify_logs"]["files"][path.name]
+@published_logs
+@pytest.mark.parametrize("name", json.loads(GOLDEN.read_text())["certify_logs"]["files"])
+def test_real_logs_give_the_known_figures(name, golden):
+    path, known = LOGS / name, golden["certify_logs"]["files"][name]
     rows = read_log(path)
     summary = summarise(rows)
     assert summary.images == known["n"]
@@ -36,10 +41,6 @@ def test_real_logs_give_the_known_figures(path, golden):
         ("mean_seconds", "mean_seconds"),
     ):
         assert getattr(summary, name) == pytest.approx(known[value], abs=1e-9)
-
-
-def test_there_are_thirteen_real_logs():
-    assert len(list(LOGS.glob("*.tsv"))) == 13
 
 
 def write(path, *lines):

@@ -16,7 +16,8 @@ from kdzoo.models import create_model
 from kdzoo.models.checkpoint import save_weights
 from kdzoo.tools.eval_robust import main
 
-LOGS = Path(__file__).parents[2] / "data" / "certify_logs"
+# The 13 logs published with locuslab/smoothing (Cohen et al., 2019); not part of this repository.
+LOGS = Path(os.environ.get("KDZOO_CERTIFY_LOGS", "certify_logs")).resolve()
 ASK = [
     "--task",
     "certify",
@@ -102,6 +103,7 @@ def test_ranks_of_a_launcher_share_the_images(trained, monkeypatch, capsys):
     assert sides[0] == sides[1]
 
 
+@pytest.mark.skipif(not LOGS.is_dir(), reason="KDZOO_CERTIFY_LOGS names no folder of published logs")
 def test_the_real_logs_as_a_table(capsys):
     assert main(["--task", "certify", "--from-log", *map(str, sorted(LOGS.glob("*.tsv"))), "--out", "page"]) == 0
     told = capsys.readouterr().out
