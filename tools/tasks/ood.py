@@ -45,15 +45,14 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         folder = Path(arguments.out) if arguments.out else Path(scratch)
         state = State(folder / "ood_scores", key(arguments, sets, data), arguments.resume)
         scorer = Scorer(arguments, config, model, data, Path(scratch), state)
-        known = state.get("in-distribution", lambda: scorer.score("in-distribution", scorer.id_batches()))
-        # safetensors gives its arrays back in an order of its own; the table's is the one asked for.
-        known.scores = {name: known.scores[name] for name in scorer.detectors}
+        order = list(scorer.detectors)
+        known = state.get("in-distribution", lambda: scorer.score("in-distribution", scorer.id_batches()), order)
         fgsm = None
         if not arguments.no_ensemble:
-            fgsm = state.get("fgsm", lambda: scorer.score("FGSM", scorer.fgsm_batches(len(known.predicted))))
+            fgsm = state.get("fgsm", lambda: scorer.score("FGSM", scorer.fgsm_batches(len(known.predicted))), [])
         measured = []
         for part in sets:
-            unknown = state.get(part.name, lambda part=part: scorer.score(part.name, part.batches()))
+            unknown = state.get(part.name, lambda part=part: scorer.score(part.name, part.batches()), order)
             measured.append(
                 measure(
                     part.name, part.kind, known, unknown, fgsm, scorer.epsilons, arguments.validation,

@@ -100,15 +100,15 @@ class State:
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
         return self.folder / f"{safe}.safetensors"
 
-    def get(self, name: str, compute: Callable[[], SetScores]) -> SetScores:
-        """The stored scores of that set, else computed and stored."""
+    def get(self, name: str, compute: Callable[[], SetScores], detectors: Iterable[str]) -> SetScores:
+        """The stored scores of that set, else computed and stored; in the order of ``detectors`` (files have none)."""
         from safetensors.numpy import load_file, save_file
 
         path = self.path(name)
         if path.is_file():
             arrays = load_file(path)
             grid, predicted = arrays.pop(_GRID, None), arrays.pop(_RIGHT)
-            return SetScores(arrays, grid, predicted)
+            return SetScores({key: arrays[key] for key in detectors if key in arrays}, grid, predicted)
         found = compute()
         arrays = {**found.scores, _RIGHT: found.predicted}
         if found.grid is not None:
