@@ -114,7 +114,9 @@ def _store(trained: Config, last: Path, path: Path) -> tuple[Scores, Scores, str
         model.network.to(torch.float32)
         load_weights(model, path)
         stored = score(*predict(model, data.test.epoch(0)))
-        if stored.top1 == full.top1:
+        # A weight beyond float16's range is infinite there, and a network of NaN can be right as often by chance.
+        finite = all(tensor.isfinite().all() for tensor in model.network.state_dict().values())
+        if finite and stored.top1 == full.top1:
             return full, stored, str(precision).removeprefix("torch."), model, data.test.size
         model.network.load_state_dict(state)
     raise UserError(f"{last} gives {full.top1:.2f} % and after saving {stored.top1:.2f} %; its weights are not finite")
