@@ -1,4 +1,4 @@
-# A teacher, a student alone and a distilled student on 200 of scikit-learn's digits: no download, about a minute.
+# A teacher, a student alone and a distilled student on 200 of scikit-learn's digits: no download, one to four minutes.
 _base_ = ["_base_/data/digits.py", "_base_/runtime/default.py"]
 
 seeds = [0, 1, 2]
