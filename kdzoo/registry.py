@@ -170,5 +170,6 @@ DATASETS = Registry("data set", "kdzoo.data")
 AUGMENTS = Registry("augmentation", "kdzoo.data")
 DETECTORS = Registry("detector", "kdzoo.robust.ood")
 ATTACKS = Registry("attack", "kdzoo.robust.attacks")
+OBJECTIVES = Registry("objective", "kdzoo.robust.objectives")  # losses that run the networks themselves
 CHECKPOINTS = Registry("checkpoint source", "kdzoo.zoo")  # functions: what follows "NAME:" -> Path
 CERTIFIERS = Registry("certifier", "kdzoo.robust.certify")

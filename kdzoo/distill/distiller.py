@@ -60,7 +60,10 @@ class Distiller(nn.Module):
         self.features = any(term.needs_features for term in terms)
         self.needs_index = any(term.needs_index for term in terms)
         self.needs_second = any(term.needs_second for term in terms)
-        self.uses_teacher = any(distils)
+        # A teacher that only objectives use is run by them, on images of their own.
+        self.uses_teacher = any(term.needs_teacher and not term.runs_networks for term in terms)
+        self.runs_networks = any(term.runs_networks for term in terms)
+        self.needs_student = not all(term.runs_networks for term in terms)
         # Tensors, so that a new epoch's weights reach compiled code and CUDA graphs.
         self.register_buffer("weights", torch.zeros(len(terms)), persistent=False)
         self.register_buffer("distils", torch.tensor(distils, dtype=torch.float32), persistent=False)
@@ -103,22 +106,31 @@ class Distiller(nn.Module):
         taught = None
         if self.uses_teacher:
             taught = self.teach(images) if teacher_logits is None else ModelOutput(teacher_logits)
+        student = self._learn(images, index, second) if self.needs_student else None
+        if self.needs_second and taught is not None:
+            taught.second = self.teach(second)
+        values, logits = [], None if student is None else student.logits
+        for term, loss in zip(self.terms, self.losses, strict=True):
+            if term.runs_networks:
+                value, seen = loss(self.student, self.teacher, images, target)
+                logits = seen if logits is None else logits
+            else:
+                with torch.autocast(images.device.type, enabled=False):
+                    value = loss(*_views(term, student, taught), target)
+            values.append(value.float())
+        terms = torch.stack(values) * self.weights
+        hard = target if target.ndim == 1 else target.argmax(dim=1)
+        correct = (logits.detach().argmax(dim=1) == hard).sum()
+        return StepLosses(terms.sum(), terms if self.align else terms.detach(), correct)
+
+    def _learn(self, images: Tensor, index: Tensor | None, second: Tensor | None) -> ModelOutput:
+        """The student's output, with that of the second view in it where a loss is taken on one."""
         student = self.student.outputs(images, features=self.features)
         student.index = index
         if self.needs_second:
             student.second = self.student.outputs(second, features=self.features)
             student.second.index = index
-            if taught is not None:
-                taught.second = self.teach(second)
-        with torch.autocast(images.device.type, enabled=False):
-            values = [
-                loss(*_views(term, student, taught), target).float()
-                for term, loss in zip(self.terms, self.losses, strict=True)
-            ]
-            terms = torch.stack(values) * self.weights
-        hard = target if target.ndim == 1 else target.argmax(dim=1)
-        correct = (student.logits.detach().argmax(dim=1) == hard).sum()
-        return StepLosses(terms.sum(), terms if self.align else terms.detach(), correct)
+        return student
 
     def split(self, losses: StepLosses) -> tuple[Tensor, Tensor]:
         """The sum of the terms without and of those with a teacher, two scalars with gradients; takes ``align``."""

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kdzoo.errors import ConfigError
+from kdzoo.errors import ConfigError, did_you_mean
 from kdzoo.output import ModelOutput
-from kdzoo.registry import LOSSES, construct
+from kdzoo.registry import LOSSES, OBJECTIVES, Registry, construct
 
 
 @dataclass
@@ -65,6 +65,11 @@ class LossTerm:
     def needs_second(self) -> bool:
         return self.view == "second" or getattr(self.loss, "needs_second", False)
 
+    @property
+    def runs_networks(self) -> bool:
+        """Whether it is an objective, see ``kdzoo.robust.objectives``."""
+        return getattr(self.loss, "runs_networks", False)
+
 
 TERM_KEYS = tuple(field.name for field in fields(LossTerm) if field.name not in ("name", "loss"))
 
@@ -90,12 +95,22 @@ def build_terms(losses: Sequence[Mapping[str, Any]], **context: Any) -> list[Los
         place = f"losses[{number}]"
         if not isinstance(entry, Mapping):
             raise ConfigError(f"expected dict(type=...), got {entry!r}", place)
-        loss = LOSSES.build({k: v for k, v in entry.items() if k not in TERM_KEYS}, place, **context)
+        loss = _registry(entry, place).build({k: v for k, v in entry.items() if k not in TERM_KEYS}, place, **context)
         taken = sum(term.name.split("#")[0] == entry["type"] for term in terms)
         name = f"{entry['type']}#{taken + 1}" if taken else entry["type"]
         keys = {k: v for k, v in entry.items() if k in TERM_KEYS}
         terms.append(construct(LossTerm, dict(name=name, loss=loss, **keys), place, label=entry["type"]))
     return terms
+
+
+def _registry(entry: Mapping[str, Any], place: str) -> Registry:
+    """Where the entry's type is registered; objectives are only imported for a name that no loss has."""
+    name = entry.get("type")
+    if not isinstance(name, str) or name in LOSSES.names():
+        return LOSSES
+    if name in OBJECTIVES.names():
+        return OBJECTIVES
+    raise ConfigError(f"unknown loss {name!r}{did_you_mean(name, [*LOSSES.names(), *OBJECTIVES.names()])}", place)
 
 
 def check_term(entry: Any, place: str, taught: bool) -> None:
@@ -111,7 +126,7 @@ def check_term(entry: Any, place: str, taught: bool) -> None:
     """
     if not isinstance(entry, Mapping):
         raise ConfigError(f"expected dict(type=...), got {entry!r}", place)
-    loss, _ = LOSSES.check({k: v for k, v in entry.items() if k not in TERM_KEYS}, place)
+    loss, _ = _registry(entry, place).check({k: v for k, v in entry.items() if k not in TERM_KEYS}, place)
     if getattr(loss, "needs_teacher", False) is True and not taught:
         message = f"{entry['type']} needs a teacher; set teacher = dict(checkpoint=...) or remove this loss"
         raise ConfigError(message, place)

@@ -175,8 +175,9 @@ def _check_combination(
     if distiller.needs_second and experiment.augment_second is None:
         message = "a loss takes a second view of the images; set augment_second = [dict(type='PadCrop'), ...]"
         raise ConfigError(message, "losses")
-    if settings.cuda_graph and (distiller.needs_second or distiller.needs_index or distiller.align):
-        message = "a CUDA graph holds no second view, memory of images or gradient alignment; set it to False"
+    uncaptured = distiller.needs_second or distiller.needs_index or distiller.align or distiller.runs_networks
+    if settings.cuda_graph and uncaptured:
+        message = "a CUDA graph holds no second view, memory of images, gradient alignment or objective; leave it out"
         raise ConfigError(message, "runtime.cuda_graph")
     if distiller.align and accelerator.distributed_type == DistributedType.FSDP:
         raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
@@ -260,6 +261,8 @@ def cache_root(settings: Runtime) -> Path:
 def _cache(
     experiment: Experiment, settings: Runtime, distiller: Distiller, facts: dict, data: Data, accelerator: Accelerator
 ) -> TeacherCache | None:
+    if distiller.runs_networks:
+        raise ConfigError("an objective shows the teacher images of its own, not cached ones", "runtime.teacher_cache")
     if not distiller.uses_teacher:
         return None
     if distiller.features or distiller.needs_second:
