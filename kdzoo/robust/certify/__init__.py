@@ -16,7 +16,7 @@ from kdzoo.robust.certify.cpm import cpm_radius
 from kdzoo.robust.certify.lipschitz import gram_bound
 from kdzoo.robust.certify.radii import mono_radius, multi_radius, smoothed_lipschitz
 from kdzoo.robust.certify.schedule import SequentialCertificate, certify_at, certify_sequential
-from kdzoo.robust.certify.sequential import RadiusTest, confidence_sequence
+from kdzoo.robust.certify.sequential import RadiusTest, lower_sequence
 from kdzoo.robust.certify.simplex import SimplexMap, sparsemax
 from kdzoo.robust.certify.smoothed import ABSTAIN, Certificate, SmoothedClassifier, certify_votes
 
@@ -34,10 +34,10 @@ __all__ = [
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "cohen_radius",
-    "confidence_sequence",
     "cpm_radius",
     "empirical_bernstein",
     "gram_bound",
+    "lower_sequence",
     "mono_radius",
     "multi_radius",
     "round_down",

@@ -78,6 +78,7 @@ class Sequential:
         n: the most samples an image may take.
         radii: to decide.
         look: samples between two looks.
+        give_up: the predicted probability of success below which a radius is left.
     """
 
     n0: int = 100
@@ -85,13 +86,14 @@ class Sequential:
     alpha: float = 0.001
     radii: tuple = (0.25, 0.5, 0.75)
     look: int = 50
+    give_up: float = 0.01
     label = "sequential, decided radii only"
 
     def settings(self) -> dict[str, Any]:
         return asdict(self) | dict(radii=list(self.radii))
 
     def run(self, smoothed: SmoothedClassifier, images: Images) -> Iterator[tuple[int, Outcome]]:
-        options = dict(n0=self.n0, n=self.n, alpha=self.alpha, look=self.look)
+        options = dict(n0=self.n0, n=self.n, alpha=self.alpha, look=self.look, give_up=self.give_up)
         for index, found in certify_sequential(smoothed, images, self.radii, **options):
             record = dict(selection=found.selection, votes=found.votes, samples=found.samples)
             yield index, Outcome(found.predicted, found.radius, record)

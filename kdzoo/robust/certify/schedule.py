@@ -77,6 +77,7 @@ def certify_sequential(
     n: int = 100_000,
     alpha: float = 0.001,
     look: int = 50,
+    give_up: float = 0.01,
 ) -> Iterator[tuple[int, SequentialCertificate]]:
     """Decide a list of radii for each image; several images share every batch.
 
@@ -91,6 +92,7 @@ def certify_sequential(
         n: fresh samples an image may use at most.
         alpha: probability that an image gets any certificate it should not get.
         look: samples between two looks (default 50).
+        give_up: a radius that the samples left would certify with a lower predicted probability is left undecided.
 
     Yields:
         (index, SequentialCertificate) in the order of ``images``.
@@ -117,7 +119,7 @@ def certify_sequential(
     while True:
         while len(active) < places and (following := next(waiting, None)) is not None:
             index, x = following
-            test = RadiusTest(tuple(radii), smoothed.sigma, alpha, n)
+            test = RadiusTest(tuple(radii), smoothed.sigma, alpha, n, give_up)
             blank = np.zeros((2, bins), dtype=np.int64)
             active.append(_Active(index, smoothed.prepare(x), test, n0, blank[0], blank[1]))
             order.append(index)

@@ -1,86 +1,116 @@
 """Deciding radii with as few samples as they need: a confidence sequence that is valid at every look.
 
-A bettor's wealth against "the probability is p" after k of n votes is the mixture likelihood ratio
+A bettor's wealth against "the probability is at most p" after k of n votes is the likelihood ratio averaged over
+the alternatives above p, all alike,
 
-    E_n(p) = sum_i w_i B(a_i + k, b_i + n - k) / (B(a_i, b_i) p^k (1 - p)^(n - k)),
+    E_n(p) = 1 / (1 - p) * integral_p^1 (q / p)^k ((1 - q) / (1 - p))^(n - k) dq,
 
-a martingale of mean 1 under p. By Ville's inequality it ever reaches 1/alpha with probability at most alpha
-(Ville, 1939; Robbins, 1970), so the p at which it has not form a confidence sequence: one statement about all n,
-one sequence for all radii. ln E_n is convex in p with its minimum near k/n: the set is an interval.
+a martingale of mean 1 under p, and one that falls on average under less. By Ville's inequality it ever reaches
+1 / alpha with probability at most alpha (Ville, 1939; Robbins, 1970). The p refuted so far, from 0 up without a gap,
+are those below a lower bound: it passes the true value only if that value itself was refuted. So one statement
+holds for all n, and one sequence of bounds for any list of radii.
+
+Giving up takes no proof, for it certifies nothing: it costs power and never soundness.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.robust.certify.binomial import _check_alpha, check_sigma
 
-# (weight, a, b): half Jeffreys' prior, half a bet on a class that is hardly ever missed, which is where
-# the radii of 2 to 3 sigma are decided.
-PRIOR = ((0.5, 0.5, 0.5), (0.5, 1.0, 0.05))
 SLACK = 1e-9  # in ln E: more than its rounding, on the safe side
 
 
 def log_wealth(votes: ArrayLike, samples: ArrayLike, p: ArrayLike) -> np.ndarray:
     """ln E_n(p) of ``votes`` among ``samples`` against each p in (0, 1); broadcast, float64."""
-    from scipy.special import betaln
+    from scipy.special import betaincc, betaln
 
     k, n, p = (np.asarray(values, dtype=np.float64) for values in (votes, samples, p))
-    mixture = [math.log(w) + betaln(a + k, b + n - k) - betaln(a, b) for w, a, b in PRIOR]
-    return np.logaddexp.reduce(mixture, axis=0) - k * np.log(p) - (n - k) * np.log1p(-p)
+    with np.errstate(divide="ignore"):  # a share of 0 above p: no wealth at all
+        above = betaln(k + 1, n - k + 1) + np.log(betaincc(k + 1, n - k + 1, p)) - np.log1p(-p)
+    return above - k * np.log(p) - (n - k) * np.log1p(-p)
 
 
-def confidence_sequence(votes: int, samples: int, alpha: float) -> tuple[float, float]:
-    """Bounds on a probability that hold at all sample sizes at once, with probability 1 - alpha.
+def lower_sequence(votes: int, samples: int, alpha: float) -> float:
+    """Lower bound on a probability; all that one ever looks at hold together with probability 1 - alpha.
 
     Args:
         votes: successes so far.
         samples: drawn so far.
-        alpha: probability that the true value ever leaves the bounds, whenever one looks.
+        alpha: probability that the bound ever passes the true value, whenever one looks; below 0.36, which keeps
+            the refuted probabilities an interval.
 
     Returns:
-        ``(lower, upper)``; wider than Clopper-Pearson's at one n, and safe to stop by.
+        A bound below Clopper-Pearson's at one n, and safe to stop by.
 
     Example:
-        >>> lower, upper = confidence_sequence(990, 1000, 0.001)
+        >>> lower = lower_sequence(990, 1000, 0.001)
     """
     _check_alpha(alpha)
-    if not 0 <= votes <= samples:
-        raise ValueError(f"expected 0 <= votes <= samples, got {votes} of {samples}")
-    if samples == 0:
-        return 0.0, 1.0
-    middle = votes / samples
+    if not 0 <= votes <= samples or alpha >= 0.36:
+        raise ValueError(f"expected 0 <= votes <= samples and alpha < 0.36, got {votes} of {samples} and {alpha}")
+    if votes == 0:
+        return 0.0
+    low, high = 0.0, votes / samples  # low is refuted, or 0
+    for _ in range(60):
+        half = (low + high) / 2
+        if half in (low, high):
+            break
+        low, high = (half, high) if log_wealth(votes, samples, half) >= _bar(alpha) else (low, half)
+    return low
 
-    def edge(outer: float) -> float:
-        """Bisection between a refuted end and the frequency; returns the refuted side."""
-        inner = middle
-        for _ in range(60):
-            half = (outer + inner) / 2
-            if half in (outer, inner):
-                break
-            outer, inner = (half, inner) if log_wealth(votes, samples, half) >= bar else (outer, half)
-        return outer
 
-    bar = math.log(1 / alpha) + SLACK
-    return (edge(0.0) if votes else 0.0), (edge(1.0) if votes < samples else 1.0)
+def chance(votes: ArrayLike, samples: ArrayLike, limit: int, need: ArrayLike) -> np.ndarray:
+    """Predicted probability of ``need`` votes at ``limit`` samples after ``votes`` of ``samples``; broadcast.
+
+    The votes to come are beta-binomial; their share is taken as a beta distribution of the same mean and, but for
+    terms of 1 / n^2, the same variance. Nothing is certified by it.
+    """
+    from scipy.special import betaincc
+
+    k, n, need = (np.asarray(values, dtype=np.float64) for values in (votes, samples, need))
+    left = limit - n
+    share = (need - 0.5 - k) / np.maximum(left, 1)  # half a vote, for votes are whole
+    weight = 1 / (1 / np.maximum(left, 1) + 1 / (n + 1))
+    mean = (k + 0.5) / (n + 1)
+    predicted = betaincc(weight * mean, weight * (1 - mean), np.clip(share, 0, 1))
+    return np.where(need <= k, 1.0, np.where(need - k > left, 0.0, np.where(need - k == left, mean**left, predicted)))
+
+
+@lru_cache(maxsize=64)
+def votes_needed(p: float, samples: int, alpha: float) -> int:
+    """The fewest of ``samples`` votes that refute p; one more than there are where none do."""
+    low, high = math.floor(p * samples), samples + 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if log_wealth(middle, samples, p) >= _bar(alpha) else (middle + 1, high)
+    return high
+
+
+def _bar(alpha: float) -> float:
+    return math.log(1 / alpha) + SLACK
 
 
 @dataclass
 class RadiusTest:
     """One image's sequence of bounds, asked about any list of radii.
 
-    A radius is certified once p = Phi(radius / sigma) is refuted from below, out of reach once it is refuted from
-    above or the samples that remain could not certify it. All certificates of an image are wrong
-    together with probability at most alpha, whatever the number of looks.
+    A radius is certified once p = Phi(radius / sigma) and those of all smaller radii, the class's 1/2 among them, are
+    refuted; testing in this order, each at alpha, all certificates of an image are wrong together with probability at
+    most alpha, whatever the number of looks. A radius is out of reach once the samples that remain would certify it
+    with a predicted probability below ``give_up``.
 
     Args:
         radii: the radii to decide, in ascending order; 0 asks for the class alone.
         sigma: of the noise.
         alpha: error probability of the image.
         limit: samples that may be used.
+        give_up: of power, not of soundness (default 0.01); 0 goes on while the remaining samples could do it.
 
     Example:
         >>> test = RadiusTest((0.25, 0.5, 0.75), sigma=0.25, alpha=0.001, limit=100_000)
@@ -93,6 +123,7 @@ class RadiusTest:
     sigma: float
     alpha: float
     limit: int
+    give_up: float = 0.01
     samples: int = 0
     votes: int = 0
     certified: np.ndarray = field(init=False)  # [R + 1] bool, the first for the class itself (p > 1/2)
@@ -104,22 +135,22 @@ class RadiusTest:
         check_sigma(self.sigma)
         _check_alpha(self.alpha)
         check_radii(self.radii)
+        if not 0 <= self.give_up < 1:
+            raise ValueError(f"give_up must lie in [0, 1), got {self.give_up}; 0.01 is the default")
         # Each threshold is rounded up, past the error of the normal distribution function.
         self.thresholds = np.minimum(ndtr(np.array([0.0, *self.radii]) / self.sigma) * (1 + 1e-14), 1 - 2.0**-53)
-        self.certified = np.zeros(len(self.thresholds), dtype=bool)
-        self.hopeless = np.zeros(len(self.thresholds), dtype=bool)
+        self.need = np.array([votes_needed(p, self.limit, self.alpha) for p in self.thresholds.tolist()])
+        self.refuted = np.zeros(len(self.thresholds), dtype=bool)
+        self.certified, self.hopeless = self.refuted.copy(), self.refuted.copy()
 
     def look(self, votes: int, samples: int) -> None:
         """Take in ``votes`` of ``samples`` further samples for the class."""
         self.votes, self.samples = self.votes + votes, self.samples + samples
-        bar = math.log(1 / self.alpha) + SLACK
-        refuted = log_wealth(self.votes, self.samples, self.thresholds) >= bar
-        above = self.votes > self.thresholds * self.samples
-        self.certified |= refuted & above
-        left = self.limit - self.samples
-        best = log_wealth(self.votes + left, self.limit, self.thresholds) >= bar
-        reachable = best & (self.votes + left > self.thresholds * self.limit)
-        self.hopeless |= ~self.certified & ((refuted & ~above) | ~reachable)
+        self.refuted |= log_wealth(self.votes, self.samples, self.thresholds) >= _bar(self.alpha)
+        self.certified = np.logical_and.accumulate(self.refuted)
+        predicted = chance(self.votes, self.samples, self.limit, self.need)
+        lost = np.logical_or.accumulate((predicted < self.give_up) | (predicted == 0))
+        self.hopeless = (self.hopeless | lost) & ~self.certified
 
     @property
     def decided(self) -> bool:

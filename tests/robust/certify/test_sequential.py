@@ -5,85 +5,122 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import beta, norm
+from scipy.stats import betabinom, norm
 
 from kdzoo.models import create_model
 from kdzoo.robust.certify import SmoothedClassifier, certify_at, certify_sequential
-from kdzoo.robust.certify.sequential import (
-    PRIOR,
-    RadiusTest,
-    confidence_sequence,
-    log_wealth,
-    smallest_limit,
-)
+from kdzoo.robust.certify.sequential import RadiusTest, chance, log_wealth, lower_sequence, smallest_limit, votes_needed
 
 RADII = (0.25, 0.5, 0.75)
 
 
 def test_20000_synthetic_classifiers_err_less_often_than_alpha():
     """A false certificate, of any radius at any look, for true p on and around the thresholds."""
-    alpha, sigma, looks, chunk = 0.05, 0.25, 200, 25
+    alpha, sigma = 0.05, 0.25
+    chunks = [25] * 40 + [100] * 20 + [200] * 10
     rng = np.random.default_rng(0)
     thresholds = norm.cdf(np.array([0.0, *RADII]) / sigma)
     # Just below a threshold is where errors are most likely.
     true = np.repeat([0.49999, *(thresholds[1:] - 1e-9), 0.6, 0.83, 0.97, 0.998], 2500)
     assert len(true) == 20_000
-    certified = np.zeros((len(true), len(thresholds)), dtype=bool)
-    refuted = np.zeros_like(certified)
+    refuted = np.zeros((len(true), len(thresholds)), dtype=bool)
+    given_up = np.zeros_like(refuted)
+    need = np.array([votes_needed(p, sum(chunks), alpha) for p in thresholds])
     votes = np.zeros(len(true))
-    for look in range(1, looks + 1):
-        votes += rng.binomial(chunk, true)
-        n = look * chunk
-        reached = log_wealth(votes[:, None], n, thresholds) >= math.log(1 / alpha)
-        certified |= reached & (votes[:, None] > n * thresholds)
-        refuted |= reached & (votes[:, None] < n * thresholds)
-    wrong = (certified & (thresholds > true[:, None])).any(1) | (refuted & (thresholds < true[:, None])).any(1)
+    for look, n in enumerate(np.cumsum(chunks)):
+        votes += rng.binomial(chunks[look], true)
+        refuted |= log_wealth(votes[:, None], n, thresholds) >= math.log(1 / alpha)
+        certified = np.logical_and.accumulate(refuted, axis=1)
+        if look % 5 == 0:
+            given_up |= ~certified & (chance(votes[:, None], n, sum(chunks), need) < 0.01)
+    # Nobody stops here, neither early nor for having given up: more certificates than the method would give.
+    wrong = (certified & (thresholds > true[:, None])).any(1)
     for p in np.unique(true):
         assert wrong[true == p].mean() <= alpha, p
-    assert wrong.mean() < alpha
+    assert wrong.mean() < alpha and wrong.any()
     assert certified[true > 0.9, 1].all() and certified.any(0)[:3].all()  # and it does decide
+    # Giving up loses few certificates, and finds what can't be had.
+    assert (given_up & certified).any(1).mean() < 0.01
+    assert given_up[true < 0.8, 2].all()
+
+
+def test_radii_are_certified_in_their_order_alone():
+    """The error of a list is that of its smallest false radius: none is certified before the smaller ones."""
+    rng = np.random.default_rng(2)
+    for p in (0.6, 0.85, 0.98):
+        test = RadiusTest((0.1, 0.25, 0.3, 0.5), 0.25, 0.2, 3000)
+        while test.samples < 3000:
+            test.look(int(rng.binomial(20, p)), 20)
+            assert (np.diff(test.certified.astype(int)) <= 0).all() and not (test.certified & test.hopeless).any()
+            assert (np.diff(test.hopeless.astype(int)) >= 0).all()
 
 
 def test_wealth_is_a_martingale():
-    """The mean over all outcomes of n votes under p is 1, whatever p and n."""
+    """The mean over all outcomes of n votes under p is 1, and at most 1 under less."""
     from scipy.stats import binom
 
     for p in (0.1, 0.5, 0.841, 0.99865):
         for n in (1, 10, 300):
             k = np.arange(n + 1)
-            assert np.sum(np.exp(binom.logpmf(k, n, p) + log_wealth(k, n, p))) == pytest.approx(1, rel=1e-8)
+            wealth = np.exp(binom.logpmf(k, n, p) + log_wealth(k, n, p))
+            assert np.sum(wealth) == pytest.approx(1, rel=1e-8)
+            assert np.sum(np.exp(binom.logpmf(k, n, 0.9 * p) + log_wealth(k, n, p))) < 1
 
 
 def test_wealth_is_the_mixture_written_out():
-    q = (np.arange(200_000) + 0.5) / 200_000
     k, n, p = 180, 200, 0.8
-    ratio = (q / p) ** k * ((1 - q) / (1 - p)) ** (n - k)
-    by_hand = sum(w * np.mean(ratio * beta.pdf(q, a, b)) for w, a, b in PRIOR)
-    assert float(log_wealth(k, n, p)) == pytest.approx(math.log(by_hand), abs=1e-4)
+    q = p + (1 - p) * (np.arange(200_000) + 0.5) / 200_000
+    by_hand = np.mean((q / p) ** k * ((1 - q) / (1 - p)) ** (n - k))
+    assert float(log_wealth(k, n, p)) == pytest.approx(math.log(by_hand), abs=1e-6)
 
 
 @pytest.mark.parametrize("votes, samples", [(0, 0), (0, 50), (50, 50), (70, 100), (9990, 10_000), (99_999, 100_000)])
-def test_the_sequence_encloses_clopper_pearson(votes, samples):
-    from kdzoo.robust.certify import clopper_pearson_lower, clopper_pearson_upper
+def test_the_sequence_lies_below_clopper_pearson(votes, samples):
+    from kdzoo.robust.certify import clopper_pearson_lower
 
-    lower, upper = confidence_sequence(votes, samples, 0.001)
-    assert 0 <= lower <= upper <= 1
-    if samples:
-        assert lower <= clopper_pearson_lower(votes, samples, 0.001)
-        assert upper >= clopper_pearson_upper(votes, samples, 0.001)
+    lower = lower_sequence(votes, samples, 0.001)
+    assert 0 <= lower and (votes == 0 or 0 < lower <= clopper_pearson_lower(votes, samples, 0.001))
+    if votes:
+        below = np.linspace(0.01, 1, 50) * lower  # refuted without a gap
+        assert (log_wealth(votes, samples, below) >= math.log(1000)).all()
 
 
 def test_the_test_and_the_sequence_agree():
     rng = np.random.default_rng(1)
     for p in (0.3, 0.7, 0.98, 0.9995):
         test = RadiusTest(RADII, 0.25, 0.001, 4000)
-        highest, lowest = 0.0, 1.0
+        highest = 0.0
         while not test.decided:
             test.look(int(rng.binomial(50, p)), 50)
-            lower, upper = confidence_sequence(test.votes, test.samples, 0.001)
-            highest, lowest = max(highest, lower), min(lowest, upper)
+            highest = max(highest, lower_sequence(test.votes, test.samples, 0.001))
         assert np.array_equal(test.certified, test.thresholds <= highest)
-        assert test.hopeless[test.thresholds > lowest].all()
+
+
+@pytest.mark.parametrize(
+    "votes, samples, need",
+    [(45, 50, 900), (500, 550, 930), (850, 900, 945), (930, 990, 936), (50, 50, 995), (9, 10, 920)],
+)
+def test_the_predicted_chance_is_about_the_exact_one(votes, samples, need):
+    exact = betabinom.sf(need - votes - 1, 1000 - samples, votes + 0.5, samples - votes + 0.5)
+    assert float(chance(votes, samples, 1000, need)) == pytest.approx(exact, abs=0.06)
+
+
+def test_the_predicted_chance_at_its_ends():
+    assert chance(90, 100, 100, 90) == 1 and chance(89, 100, 100, 90) == 0
+    assert chance(50, 50, 100, 101) == 0 and 0 < chance(50, 50, 100, 100) < 1
+    need = votes_needed(0.8, 1000, 0.001)
+    assert log_wealth(need, 1000, 0.8) >= math.log(1000) > log_wealth(need - 1, 1000, 0.8)
+    assert votes_needed(0.8, 5, 0.001) == 6  # not even five of five
+
+
+def test_without_giving_up_it_goes_on_while_it_could_be_certified():
+    early, late = (RadiusTest((0.5,), 0.25, 0.001, 10_000, give_up=share) for share in (0.01, 0.0))
+    for test in (early, late):
+        while not test.decided:
+            test.look(48, 50)  # a frequency of 0.96 where 0.977 is asked for
+    assert early.samples < late.samples / 3 and late.samples < 10_000
+    with pytest.raises(ValueError, match="give_up must lie in"):
+        RadiusTest((0.5,), 0.25, 0.001, 100, give_up=1.0)
 
 
 def test_a_lost_radius_stops_the_test_before_the_limit():
