@@ -7,6 +7,7 @@ The two give different noise of the same law, so what was drawn on one kind of d
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
+SHARE = 50_000  # numbers a thread should have to draw before it is worth starting
 
 
 def counter_normal(
@@ -54,6 +56,17 @@ def counter_normal(
 
 def _on_cpu(seed: int, streams: np.ndarray, positions: np.ndarray, shape: Sequence[int]) -> Tensor:
     rows = np.empty((len(streams), math.prod(shape)), dtype=np.float32)
+    workers = min(torch.get_num_threads(), rows.size // SHARE)
+    if workers < 2:
+        _fill(rows, seed, streams, positions)
+    else:  # NumPy lets go of the interpreter while it draws a row
+        parts = [np.array_split(values, workers) for values in (rows, streams, positions)]
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(_fill, parts[0], [seed] * workers, *parts[1:]))
+    return torch.from_numpy(rows).view(len(rows), *shape)
+
+
+def _fill(rows: np.ndarray, seed: int, streams: np.ndarray, positions: np.ndarray) -> None:
     bits = np.random.Philox(key=[seed, 0])
     generator, state = np.random.Generator(bits), bits.state
     # Setting the state costs less than a new generator a row. The lowest counter word runs within a row.
@@ -62,7 +75,6 @@ def _on_cpu(seed: int, streams: np.ndarray, positions: np.ndarray, shape: Sequen
         state["state"]["counter"][:] = (0, 0, position, stream)
         bits.state = state
         generator.standard_normal(dtype=np.float32, out=row)
-    return torch.from_numpy(rows).view(len(rows), *shape)
 
 
 def philox_normal(seed: int, streams: Tensor, positions: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:

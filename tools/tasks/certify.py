@@ -2,6 +2,9 @@
 
 python tools/eval_robust.py CONFIG CHECKPOINT --task certify --sigma 0.25 --skip 20 --out work_dirs/certified
 python tools/eval_robust.py --task certify --from-log work_dirs/certified/*.tsv
+torchrun --nproc_per_node 2 -- tools/eval_robust.py CONFIG CHECKPOINT --task certify --sigma 0.25 --n 100000 --out OUT
+
+(The -- keeps torchrun from taking --n for an abbreviation of its own options.)
 """
 
 import argparse
@@ -24,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n0", type=int, default=100, help="samples that choose the class (default 100)")
     parser.add_argument("--alpha", type=float, default=0.001, help="error probability an image (default 0.001)")
     parser.add_argument("--radii", type=float, nargs="+", default=[0.25, 0.5, 0.75], help="what sequential decides")
+    parser.add_argument(
+        "--give-up",
+        type=float,
+        default=0.01,
+        help="sequential: leave a radius that the samples left would certify with a lower predicted probability "
+        "(default 0.01; costs power, never soundness)",
+    )
     parser.add_argument("--skip", type=int, default=1, help="certify every so-many-th test image (default 1: all)")
     parser.add_argument("--max-images", type=int, help="at most so many")
     parser.add_argument(
@@ -109,7 +119,7 @@ def build_certifier(arguments: argparse.Namespace, smoothed, data, wanted: list[
 
     options = dict(n=arguments.n, n0=arguments.n0, alpha=arguments.alpha)
     if arguments.method == "sequential":
-        options["radii"] = tuple(sorted(arguments.radii))
+        options.update(radii=tuple(sorted(arguments.radii)), give_up=arguments.give_up)
     if arguments.method == "lvm":
         options["chosen"] = chosen_map(arguments, smoothed, data, wanted)
     return CERTIFIERS.get(arguments.method)(**options)

@@ -103,6 +103,26 @@ def test_ranks_of_a_launcher_share_the_images(trained, monkeypatch, capsys):
     assert sides[0] == sides[1]
 
 
+@pytest.mark.slow
+def test_torchrun_writes_the_log_of_one_process(trained):
+    """The launcher itself: two processes on CPUs share the images, and the last to finish merges."""
+    assert main([*trained, *ASK, "--out", "one"]) == 0
+    # Without the -- torchrun would take --n for an abbreviation of its own options.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
+    tool = Path(__file__).parents[3] / "tools" / "eval_robust.py"
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    done = subprocess.run(
+        [*launcher, str(tool), *trained, *ASK, "--out", "two"],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the last one to finish writes" in done.stdout
+    assert lines("two/certify_cohen_sigma0.25.tsv") == lines("one/certify_cohen_sigma0.25.tsv")
+    sides = [Path(folder, "certify_cohen_sigma0.25.counts.jsonl").read_bytes() for folder in ("one", "two")]
+    assert sides[0] == sides[1]
+    assert Path("two/certify_cohen_sigma0.25.html").exists()
+
+
 @pytest.mark.skipif(not LOGS.is_dir(), reason="KDZOO_CERTIFY_LOGS names no folder of published logs")
 def test_the_real_logs_as_a_table(capsys):
     assert main(["--task", "certify", "--from-log", *map(str, sorted(LOGS.glob("*.tsv"))), "--out", "page"]) == 0
