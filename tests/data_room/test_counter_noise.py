@@ -50,6 +50,18 @@ def test_rows_are_normal_and_depend_on_their_key_alone(make):
     assert len(np.unique(rows.flatten(1)[:, 0].numpy())) == 300
 
 
+def test_threads_draw_the_same_noise():
+    streams, positions, threads = np.full(200, 3), np.arange(200), torch.get_num_threads()
+    try:
+        rows = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            rows.append(counter_normal(7, streams, positions, (3, 32, 32)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], rows[2])
+
+
 def test_keys_out_of_range_are_told():
     for seed, streams, positions in ((-1, [0], [0]), (0, [2**32], [0]), (0, [0], [-1]), (0, [0, 1], [0])):
         with pytest.raises(ValueError, match="must lie in|must be"):
