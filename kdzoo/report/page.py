@@ -12,6 +12,7 @@ from kdzoo import __version__
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
 from kdzoo.report.confusion import confusion
+from kdzoo.report.corruptions import corruptions
 from kdzoo.report.curves import curves
 from kdzoo.report.groups import Group, read_groups
 from kdzoo.report.mistakes import mistakes
@@ -27,6 +28,7 @@ SECTIONS = [
     ("Confusion", confusion),
     ("Most confident mistakes", mistakes),
     ("Out of distribution", ood),
+    ("Corruptions", corruptions),
     ("Settings", settings),
 ]
 

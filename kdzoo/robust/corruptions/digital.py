@@ -58,7 +58,7 @@ def _affine(x: Tensor, jitter: float, draw: Draw) -> Tensor:
 
 
 def _sample(x: Tensor, across: Tensor, down: Tensor, corners: bool) -> Tensor:
-    """Bilinear values at pixel positions [B, H, W]; mirrored at the outermost pixels' middles or (not corners) edges."""
+    """Bilinear values at pixel positions [B, H, W]; mirrored at the border pixels' middles or (not corners) edges."""
     height, width = x.shape[2:]
     if corners:
         grid = torch.stack([2 * across / (width - 1) - 1, 2 * down / (height - 1) - 1], dim=3)

@@ -51,18 +51,22 @@ def frost(x: Tensor, constant: tuple[float, float], draw: Draw) -> Tensor:
 def ice(x: Tensor, draw: Draw) -> Tensor:
     """[B, C, H, W] in [0, 1], no photograph: needles from random seeds in six directions, on a fractal film."""
     height, width = x.shape[2:]
-    length = max(height, width) / 12
-    seeds = draw.normal(1, height, width)
+    length = max(height, width) / 8
+    # One seed in 70 pixels at 32, fewer at 224: a needle grows with the image.
+    rarest = torch.special.ndtri(torch.tensor(1 - 1 / (70 * (max(height, width) / 32) ** 1.2))).item()
+    seeds = draw.normal(6, height, width) > rarest
+    # The blur repeats the border: a seed on it would become a band.
+    for edge in (0, -1):
+        seeds[:, :, edge], seeds[..., edge] = False, False
     start = torch.pi * draw.uniform()
-    needles = torch.zeros_like(seeds)
+    needles = torch.zeros_like(x[:, :1])
     for turn in range(6):
         # A needle is thin: one direction at a time, and the brightest wins.
-        chosen = ((seeds - 0.25 * turn).frac().abs() < 0.05) & (seeds.abs() > 0.6)
-        line = motion(chosen.float(), length, 1.2 * length, start + torch.pi / 3 * turn)
+        line = motion(seeds[:, turn : turn + 1].float(), length, length, start + torch.pi / 3 * turn)
         needles = torch.maximum(needles, line)
-    needles = (needles / needles.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)) ** 0.8
+    needles = (needles / needles.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)) ** 0.6
     film = plasma(draw, height, width, 2.0)
-    return tinted(ICE, x) * (0.25 + 0.4 * film + 0.6 * needles * (0.4 + 0.6 * film)).clamp(0, 1)
+    return tinted(ICE, x) * (0.1 + 0.5 * film + 0.8 * needles * (0.3 + 0.7 * film)).clamp(0, 1)
 
 
 @corruption(
