@@ -11,6 +11,7 @@ from pathlib import Path
 from kdzoo import __version__
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
+from kdzoo.report.adversarial import adversarial
 from kdzoo.report.confusion import confusion
 from kdzoo.report.corruptions import corruptions
 from kdzoo.report.curves import curves
@@ -28,6 +29,7 @@ SECTIONS = [
     ("Confusion", confusion),
     ("Most confident mistakes", mistakes),
     ("Out of distribution", ood),
+    ("Adversarial detection", adversarial),
     ("Corruptions", corruptions),
     ("Settings", settings),
 ]

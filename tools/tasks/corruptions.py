@@ -101,13 +101,9 @@ def test_loader(config, data, limit: int | None):
     """The test images, or a stratified subset of them."""
     if limit is None or limit >= data.test.size:
         return data.test
-    from kdzoo.data.order import TestPlan
-    from kdzoo.data.pipeline import Pipeline
-    from kdzoo.registry import DATASETS
+    from kdzoo.tools.tasks.images import ordered
 
-    source = DATASETS.build(dict(config["data"]) | dict(test_limit=limit), place="data")
-    device = next(iter(data.test.epoch(0))).images.device
-    return source.loader("test", TestPlan(source.size("test"), 256), Pipeline([]), device, 4)
+    return ordered(config, "test", limit, next(iter(data.test.epoch(0))).images.device)
 
 
 class Generated:
