@@ -111,6 +111,7 @@ class Generated:
 
     def __init__(self, clean, seed: int, published: str | None):
         self.clean, self.seed = clean, seed
+        self.first = next(iter(clean.epoch(0))).images[:1]
         self.label = "corruptions generated here" + (f" (not {published})" if published else "")
 
     def names(self) -> list[str]:
@@ -130,7 +131,7 @@ class Generated:
     def picture(self, name: str, severity: int):
         from kdzoo.robust.corruptions import corrupt
 
-        return _pixels(corrupt(next(iter(self.clean.epoch(0))).images[:1], name, severity, [0], self.seed)[0])
+        return _pixels(corrupt(self.first, name, severity, [0], self.seed)[0])
 
 
 class Published:
@@ -138,12 +139,13 @@ class Published:
 
     def __init__(self, clean, label: str, stored):
         self.clean, self.label, self.stored = clean, label, stored
+        self.device = next(iter(clean.epoch(0))).images.device
 
     def names(self) -> list[str]:
         return self.stored.names()
 
     def batches(self, name: str, severity: int):
-        return self.stored.batches(name, severity, next(iter(self.clean.epoch(0))).images.device)
+        return self.stored.batches(name, severity, self.device)
 
     def picture(self, name: str, severity: int):
         return _pixels(next(iter(self.stored.batches(name, severity, "cpu", 1)))[0][0])
