@@ -9,7 +9,7 @@ from pathlib import Path
 # Each is kdzoo.tools.tasks.NAME: its docstring's first line is the help, add_arguments(parser) declares its
 # options, run(arguments, config, model, data) measures, prints and returns a dict for robust_NAME.json.
 # A task that can do without a model has stands_alone(arguments) -> bool and run_alone(arguments) -> exit status.
-TASKS = ("noise", "ood", "certify")
+TASKS = ("noise", "ood", "certify", "corruptions")
 
 
 def _task(name: str):
@@ -59,10 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, data = load_tested(config, arguments.checkpoint, arguments.device)
         print(f"{model.name}, {arguments.checkpoint}, {data.test.size:,} test images, task {arguments.task}")
         result = task.run(arguments, config, model, data)
+        name = result.pop("record_name", arguments.task)
         if arguments.out:
             record = dict(task=arguments.task, network=model.name, checkpoint=arguments.checkpoint, **result)
             record |= dict(seed=arguments.seed, test_images=data.test.size, versions=versions(), git=git_revision())
-            write_json(Path(arguments.out) / f"robust_{arguments.task}.json", record)
+            write_json(Path(arguments.out) / f"robust_{name}.json", record)
     except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,9 @@ from pathlib import Path
 from kdzoo import __version__
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
+from kdzoo.report.adversarial import adversarial
 from kdzoo.report.confusion import confusion
+from kdzoo.report.corruptions import corruptions
 from kdzoo.report.curves import curves
 from kdzoo.report.groups import Group, read_groups
 from kdzoo.report.mistakes import mistakes
@@ -27,6 +29,8 @@ SECTIONS = [
     ("Confusion", confusion),
     ("Most confident mistakes", mistakes),
     ("Out of distribution", ood),
+    ("Adversarial detection", adversarial),
+    ("Corruptions", corruptions),
     ("Settings", settings),
 ]
 

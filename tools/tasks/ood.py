@@ -13,6 +13,14 @@ BENCHMARKS = {"CIFAR10": "cifar10", "CIFAR100": "cifar100", "MNIST": "mnist"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protocol", choices=("sets", "adversarial"), default="sets",
+        help="adversarial: tell attacked images of the test set from clean and noisy ones (Lee et al., 2018)",
+    )  # fmt: skip
+    default = ["fgsm", "bim", "deepfool", "cw"]
+    parser.add_argument("--attacks", nargs="+", default=default, help="adversarial: default the paper's four")
+    parser.add_argument("--attack-eps", type=float, default=8 / 255, help="adversarial: of fgsm, bim (default 8/255)")
+    parser.add_argument("--cw-steps", type=int, default=100, help="adversarial: of cw, for each of 5 trade-offs")
     parser.add_argument("--sets", help="config with near and far sets (default: configs/ood/ by the data's type)")
     parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), help="default: all of kdzoo's")
     parser.add_argument("--pytorch-ood", nargs="+", default=[], metavar="NAME", help="detectors of pytorch-ood, too")
@@ -40,6 +48,10 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     from kdzoo.robust.ood.summary import measure, text_table
 
     check(arguments)
+    if arguments.protocol == "adversarial":
+        from kdzoo.tools.tasks import ood_adversarial
+
+        return ood_adversarial.run(arguments, config, model, data)
     sets, absent = find_sets(arguments, config, data)
     with tempfile.TemporaryDirectory(prefix="kdzoo-ood-") as scratch:
         folder = Path(arguments.out) if arguments.out else Path(scratch)
@@ -164,13 +176,9 @@ class Scorer:
 
     def loader(self, split: str, limit: int | None):
         """Unaugmented images of the config's set, in order."""
-        from kdzoo.data.order import TestPlan
-        from kdzoo.data.pipeline import Pipeline
-        from kdzoo.registry import DATASETS as SOURCES
+        from kdzoo.tools.tasks.images import ordered
 
-        cfg = dict(self.config["data"]) | ({f"{split}_limit": limit} if limit else {})
-        source = SOURCES.build(cfg, place="data")
-        return source.loader(split, TestPlan(source.size(split), 256), Pipeline([]), self.device, 4)
+        return ordered(self.config, split, limit, self.device)
 
     def _make(self) -> dict:
         """The detectors by name, not fitted."""

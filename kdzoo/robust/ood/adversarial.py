@@ -1,7 +1,7 @@
 """Detecting adversarial images (Lee et al., NeurIPS 2018): clean and noisy images against attacked ones."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -114,8 +114,27 @@ def adversarial_detection(
         raise ValueError(
             f"{attack}: {validation[1].shape[1]} of {count} attacked images are too few to tune on; attack more images"
         )
+    first = round(share * count)
+    test = [part[:, start:] for part, start in zip(scores, (2 * first, first), strict=True)]
+    found = detection(attack, validation, test, epsilons)
+    return replace(found, images=count)
+
+
+def detection(
+    attack: str, validation: Sequence[Tensor], test: Sequence[Tensor], epsilons: Sequence[float]
+) -> AdversarialResult:
+    """Tune on the scores of some images, test on those of others.
+
+    Args:
+        attack: name, for the result.
+        validation: of :func:`layer_scores`, of this attack or another; AUROC chooses the step.
+        test: likewise, of this attack on other images.
+        epsilons: the ensemble's.
+
+    Raises:
+        ValueError: fewer than 10 triples to tune on.
+    """
     regression = tune(*validation, epsilons, criterion="auroc")
     place = list(epsilons).index(regression.epsilon)
-    first = round(share * count)
-    test = [regression.score(part[place, start:]) for part, start in zip(scores, (2 * first, first), strict=True)]
-    return AdversarialResult(attack, count, regression.epsilon, ood_metrics(*test))
+    metrics = ood_metrics(*(regression.score(part[place]) for part in test))
+    return AdversarialResult(attack, validation[1].shape[1] + test[1].shape[1], regression.epsilon, metrics)
