@@ -42,9 +42,7 @@ class AdversarialObjective(nn.Module):
     def attack(self, student: nn.Module, images: Tensor, target: Tensor, norm: str) -> Attacked:
         """The student's worst images within one norm's budget, found in evaluation mode."""
         if target.ndim != 1:
-            raise ValueError(
-                f"an attack needs class indices [B], got soft labels {list(target.shape)}; drop the mixing"
-            )
+            raise ValueError(f"an attack needs class indices [B], got {list(target.shape)}; take Mixup or CutMix out")
         with evaluating(student):
             return apgd_train(student, images, target, norm, self.eps[norm], self.steps[norm])
 
