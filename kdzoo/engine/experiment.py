@@ -90,6 +90,8 @@ class Experiment:
         test_batch_size: images per evaluation batch.
         clip_grad: largest gradient norm; ``None`` leaves it.
         align_gradients: take from the distillation's gradient what opposes the task's (Dual-Head KD).
+        project_gradients: train a natural copy beside the student and project the two once an epoch, as RAMP does from
+            scratch: ``dict(beta=0.5)``, see ``kdzoo.engine.natural``.
         ema_decay: evaluate and keep an exponential moving average of the weights.
         seed: of initialisation, order and augmentation.
         name: of the run's folder; the config file's where ``None``.
@@ -113,6 +115,7 @@ class Experiment:
     test_batch_size: int = 500
     clip_grad: float | None = None
     align_gradients: bool = False
+    project_gradients: dict | None = None
     ema_decay: float | None = None
     seed: int = 0
     name: str | None = None

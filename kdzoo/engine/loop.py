@@ -67,12 +67,16 @@ def _epoch(
     length = len(training.data.train)
     training.distiller.train()
     training.raw.set_epoch(epoch)
+    if training.natural is not None:
+        training.natural.begin(training, progress.step)
     start = time.monotonic()
     for batch in training.data.train.epoch(epoch, progress.step):
         number = epoch * length + progress.step
         # Keyed by the step: dropout is the same whether or not the run was interrupted before.
         torch.manual_seed(_step_seed(training, number))
         train_step(training, batch, meters, number + 1)
+        if training.natural is not None:
+            train_step(training.natural.training, batch, training.natural.meters, number + 1)
         progress.step += 1
         progress.images += len(batch.images)
         bar.advance()
@@ -155,6 +159,8 @@ def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Me
     """Evaluate, remember the best, write the log line."""
     experiment, accelerator = training.experiment, training.accelerator
     _flush(training)
+    if training.natural is not None:
+        training.natural.merge(training)
     means = meters.read(accelerator.reduce if accelerator.num_processes > 1 else None)
     progress.epoch, progress.step = progress.epoch + 1, 0
     line: dict[str, Any] = dict(
@@ -195,6 +201,7 @@ def save(training: Training, path: Path, progress: Progress, meters: Meters | No
     _check_finite(training, progress)
     sums = None if meters is None else meters.state(accelerator.reduce if accelerator.num_processes > 1 else None).cpu()
     state = checkpoint.model_and_optimizer_state(accelerator, training.distiller, training.optimizer)
+    natural = None if training.natural is None else training.natural.state()
     if not accelerator.is_main_process:
         return
     state |= dict(
@@ -210,6 +217,7 @@ def save(training: Training, path: Path, progress: Progress, meters: Meters | No
         scaler=accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
         ema=training.ema.state_dict() if training.ema is not None else None,
         meters=sums,
+        natural=_plain(natural),
     )
     write_best(training, path, progress)
     checkpoint.save_state(path / "last", state)
@@ -258,6 +266,8 @@ def _resume(training: Training, path: Path, progress: Progress, meters: Meters) 
         training.ema.load_state_dict(state["ema"])
     if state["meters"] is not None and training.accelerator.is_main_process:
         meters.load(state["meters"])
+    if training.natural is not None:
+        training.natural.load(state["natural"])
     for name in ("epoch", "step", "seconds", "epoch_seconds", "images", "last", "best", "best_weights"):
         setattr(progress, name, state[name])
     if training.accelerator.is_main_process:

@@ -20,14 +20,16 @@ def build_optimizer(cfg: Mapping[str, Any], model: nn.Module) -> torch.optim.Opt
             a name of timm (``"lamb"``, ``"muon"``, ...). ``decay_all=False`` spares biases and
             normalisation weights (all parameters of one dimension) from weight decay; the
             CIFAR literature decays all, so that is the default. ``orthograd=True`` takes from each
-            gradient its part along the weights (see ``kdzoo.engine.orthograd``).
+            gradient its part along the weights (see ``kdzoo.engine.orthograd``). ``legacy_bn_lr=1.0`` repeats a
+            fault of published code (RAMP's from scratch, after robust-finetuning's): the spared parameters keep that
+            learning rate all along, whatever the schedule says; it takes ``decay_all=False``.
 
     Example:
         >>> optimizer = build_optimizer(dict(type="SGD", lr=0.05, weight_decay=5e-4), model)
     """
     arguments = dict(cfg)
     kind, decay_all = arguments.pop("type", None), arguments.pop("decay_all", True)
-    orthogonal = arguments.pop("orthograd", False)
+    orthogonal, legacy_lr = arguments.pop("orthograd", False), arguments.pop("legacy_bn_lr", None)
     arguments.pop("step_cap", None)  # needs the network: see build_training
     if not isinstance(kind, str):
         raise ConfigError("the optimizer has no type; write dict(type='SGD', lr=...)", "optimizer")
@@ -36,8 +38,22 @@ def build_optimizer(cfg: Mapping[str, Any], model: nn.Module) -> torch.optim.Opt
     if not decay_all:
         decayed, spared = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups = [dict(params=decayed), dict(params=spared, weight_decay=0.0)]
+    if legacy_lr is not None:
+        if decay_all or isinstance(legacy_lr, bool) or not isinstance(legacy_lr, (int, float)) or legacy_lr <= 0:
+            message = f"legacy_bn_lr must be a learning rate above 0 beside decay_all=False, got {legacy_lr!r}"
+            raise ConfigError(message, "optimizer")
+        groups[1]["unscheduled_lr"] = float(legacy_lr)
     optimizer = construct(_optimizer_class(kind), {"params": groups, **arguments}, "optimizer", label=kind)
+    if legacy_lr is not None:
+        optimizer.register_step_pre_hook(_keep_unscheduled)
     return orthograd(optimizer) if orthogonal else optimizer
+
+
+def _keep_unscheduled(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Undo what the schedule did to the groups with a learning rate of their own."""
+    for group in optimizer.param_groups:
+        if "unscheduled_lr" in group:
+            group["lr"] = group["unscheduled_lr"]
 
 
 def _optimizer_class(kind: str) -> type[torch.optim.Optimizer]:

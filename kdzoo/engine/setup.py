@@ -18,6 +18,7 @@ from kdzoo.distill import Distiller, EnsembleTeacher, TeacherCache, build_terms,
 from kdzoo.distill.teacher_cache import CacheCard
 from kdzoo.engine.evaluate import gather_rows, predict, score
 from kdzoo.engine.experiment import Experiment, Network, Runtime
+from kdzoo.engine.natural import Natural, build_natural, read_settings
 from kdzoo.engine.network import build_network
 from kdzoo.engine.optim import build_optimizer, build_schedule
 from kdzoo.engine.step_cap import StepCap
@@ -48,6 +49,7 @@ class Training:
     ema: ModelEmaV3 | None = None
     cache: TeacherCache | None = None
     teacher: Classifier | None = None
+    natural: Natural | None = None  # with project_gradients
 
     @property
     def evaluated(self) -> Classifier:
@@ -81,6 +83,7 @@ def preflight(experiment: Experiment) -> None:
     for number, loss in enumerate(experiment.losses):
         check_term(loss, f"losses[{number}]", taught=bool(teachers))
     build_optimizer(experiment.optimizer, nn.Linear(1, 1))
+    read_settings(experiment)
     DATASETS.get(str(experiment.data.get("type")), "data")
     for number, augment in enumerate(experiment.augment):
         AUGMENTS.get(str(augment.get("type")), f"augment[{number}]")
@@ -149,7 +152,7 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
         from kdzoo.engine.graph import capture
 
         capture(accelerator, wrapped, experiment, settings, data, cached=cache is not None)
-    return Training(
+    training = Training(
         experiment,
         settings,
         accelerator,
@@ -166,6 +169,8 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
         cache,
         teacher,
     )
+    training.natural = build_natural(training)
+    return training
 
 
 def _check_combination(

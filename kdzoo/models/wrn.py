@@ -79,7 +79,7 @@ def _wrn(name: str, pretrained: bool, depth: int, widen: int, **kwargs) -> WideR
 
 
 default_cfgs = generate_default_cfgs({
-    name: cifar_cfg() for name in ("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2")
+    name: cifar_cfg() for name in ("wrn_16_1", "wrn_16_2", "wrn_28_10", "wrn_40_1", "wrn_40_2")
 })
 
 
@@ -93,6 +93,12 @@ def wrn_16_1(pretrained: bool = False, **kwargs) -> WideResNet:
 def wrn_16_2(pretrained: bool = False, **kwargs) -> WideResNet:
     """WRN-16-2."""
     return _wrn("wrn_16_2", pretrained, 16, 2, **kwargs)
+
+
+@register_model
+def wrn_28_10(pretrained: bool = False, **kwargs) -> WideResNet:
+    """WRN-28-10, the usual wide network of adversarial training."""
+    return _wrn("wrn_28_10", pretrained, 28, 10, **kwargs)
 
 
 @register_model

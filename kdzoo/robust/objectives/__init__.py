@@ -11,3 +11,7 @@ augmented. ``runs_networks = True`` marks it; ``needs_teacher`` and ``set_epoch(
 The logits are those the training accuracy is counted on. The student comes in training mode; an attack inside has to
 switch it to evaluation and back. Autocast is as the run set it; the loss itself belongs in float32.
 """
+
+from kdzoo.robust.objectives.key_pair import key_pair, measure_key_pair
+
+__all__ = ["key_pair", "measure_key_pair"]
