@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.budget import verify_budget
-from kdzoo.robust.attacks.checks import check_batch
+from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 from kdzoo.robust.attacks.fgsm import into_box, loss_gradient
 
@@ -58,9 +58,9 @@ def bim(
         step_size: of each; ``None``: eps / 4.
     """
     step_size = eps / 4 if step_size is None else step_size
-    check_batch(images, target)
     x = images.detach()
     with evaluation_mode(model):
+        check_attack(model, images, target)
         for _ in range(steps):
             x = into_box(x + step_size * loss_gradient(model, x, target).sign(), images, eps)
     return verify_budget(x, images, "Linf", eps)

@@ -1,6 +1,7 @@
 """What an attack is given, checked before it costs anything."""
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,13 +32,11 @@ def check_logits(logits: Tensor, target: Tensor) -> None:
     """ValueError for logits of the wrong shape or labels beyond them; a warning for probabilities.
 
     Args:
-        logits: [B, K], of the clean images.
-        target: [B].
+        logits: [b, K], of all or the first clean images.
+        target: [B], b <= B.
     """
-    if logits.ndim != 2 or len(logits) != len(target) or logits.shape[1] < 2:
-        raise ValueError(
-            f"the model is expected to return logits [{len(target)}, 2 or more classes] but gave {list(logits.shape)}"
-        )
+    if logits.ndim != 2 or len(logits) > len(target) or logits.shape[1] < 2:
+        raise ValueError(f"the model is expected to return logits [B, 2 or more classes] but gave {list(logits.shape)}")
     if not len(target):
         return
     low, high = torch.aminmax(target)
@@ -52,6 +51,13 @@ def check_logits(logits: Tensor, target: Tensor) -> None:
             "attack its logits, or the robust accuracy is too high",
             stacklevel=3,
         )
+
+
+@torch.no_grad()
+def check_attack(model: Callable[[Tensor], Tensor], images: Tensor, target: Tensor) -> None:
+    """:func:`check_batch` and, from the first image's logits, :func:`check_logits`."""
+    check_batch(images, target)
+    check_logits(model(images[:1]), target)
 
 
 def are_probabilities(logits: Tensor) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.budget import verify_budget
-from kdzoo.robust.attacks.checks import check_batch
+from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
@@ -62,9 +62,9 @@ def cw(
         target: [B] true classes.
         steps, searches, lr, confidence, eps: as of :class:`CW`.
     """
-    check_batch(images, target)
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
+        check_attack(model, images, target)
         found = _attack(model, images, target, steps, searches, lr, confidence, eps)
         return verify_budget(found, images, "L2", eps)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.budget import verify_budget
-from kdzoo.robust.attacks.checks import check_batch
+from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
@@ -59,9 +59,9 @@ def deepfool(
         target: [B] true classes; an image the model gets wrong already comes back as it is.
         steps, overshoot, candidates, eps: as of :class:`DeepFool`.
     """
-    check_batch(images, target)
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
+        check_attack(model, images, target)
         found = _attack(model, images, target, steps, overshoot, candidates, eps)
         return verify_budget(found, images, "L2", eps)
 

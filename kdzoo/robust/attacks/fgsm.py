@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.budget import verify_budget
-from kdzoo.robust.attacks.checks import check_batch
+from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
@@ -43,8 +43,8 @@ def fgsm(model: nn.Module, images: Tensor, target: Tensor, eps: float = 8 / 255)
         target: [B] true classes.
         eps: L-infinity budget.
     """
-    check_batch(images, target)
     with evaluation_mode(model):
+        check_attack(model, images, target)
         gradient = loss_gradient(model, images, target)
     return verify_budget(images + eps * gradient.sign(), images, "Linf", eps)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.ascent import TINY, l1_step
 from kdzoo.robust.attacks.budget import check_eps, verify_budget, within_budget
-from kdzoo.robust.attacks.checks import check_batch, check_logits
+from kdzoo.robust.attacks.checks import check_attack, check_batch
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 from kdzoo.robust.attacks.projections import change_norm, per_image
 from kdzoo.robust.attacks.start import apgd_start, start_noise
@@ -60,7 +60,7 @@ class PGD:
         check_eps(self.eps, self.norm, images[0].numel())
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
             images, target = images.detach().clone(), target.clone()
-            check_logits(model(images[:1]), target[:1])
+            check_attack(model, images, target)
             return verify_budget(self._attack(model, images, target, numbers), images, self.norm, self.eps)
 
     def _attack(self, model: nn.Module, images: Tensor, target: Tensor, numbers: Sequence[int] | None) -> Tensor:

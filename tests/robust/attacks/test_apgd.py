@@ -237,3 +237,12 @@ def test_an_l1_step_moves_as_many_pixels_as_it_should():
     images = torch.full((1, 20), 0.5)
     moved = ascent.l1_step(images, gradient, images, torch.full((1, 1), 0.4), torch.tensor([0.1]), 1.0)
     assert (moved != images).sum() == 2 and moved[0, -1] > 0.5
+
+
+@pytest.mark.parametrize("name", ["FGSM", "BIM", "PGD", "APGD", "DeepFool", "CW"])
+def test_every_attack_refuses_labels_and_images_out_of_range(name):
+    attack, images = ATTACKS.build(dict(type=name)), torch.rand(2, 3, 4, 4)
+    with pytest.raises(ValueError, match=r"labels are expected in 0\.\.4"):
+        attack(Small(), images, torch.tensor([0, 7]))
+    with pytest.raises(ValueError, match=r"images are expected in \[0, 1\]"):
+        attack(Small(), images + 1, torch.tensor([0, 1]))
