@@ -12,7 +12,7 @@ from kdzoo.errors import UserError
 
 # Each is kdzoo.tools.benchmarks.NAME: its docstring's first line is the help, add_arguments(parser)
 # declares the options, run(arguments) measures and prints. Neither is to import torch before run.
-COMMANDS = ("train", "losses", "probe", "ood", "certify")
+COMMANDS = ("train", "losses", "probe", "ood", "certify", "attacks")
 
 
 def parser() -> argparse.ArgumentParser:

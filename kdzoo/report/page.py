@@ -12,6 +12,7 @@ from kdzoo import __version__
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
 from kdzoo.report.adversarial import adversarial
+from kdzoo.report.attacks import attacks
 from kdzoo.report.confusion import confusion
 from kdzoo.report.corruptions import corruptions
 from kdzoo.report.curves import curves
@@ -31,6 +32,7 @@ SECTIONS = [
     ("Out of distribution", ood),
     ("Adversarial detection", adversarial),
     ("Corruptions", corruptions),
+    ("Under attack", attacks),
     ("Settings", settings),
 ]
 

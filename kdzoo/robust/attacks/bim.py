@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
+from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.checks import check_attack
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 from kdzoo.robust.attacks.fgsm import into_box, loss_gradient
 
 
@@ -56,6 +59,8 @@ def bim(
     """
     step_size = eps / 4 if step_size is None else step_size
     x = images.detach()
-    for _ in range(steps):
-        x = into_box(x + step_size * loss_gradient(model, x, target).sign(), images, eps)
-    return x
+    with evaluation_mode(model):
+        check_attack(model, images, target)
+        for _ in range(steps):
+            x = into_box(x + step_size * loss_gradient(model, x, target).sign(), images, eps)
+    return verify_budget(x, images, "Linf", eps)

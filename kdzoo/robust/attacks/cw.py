@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
+from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.checks import check_attack
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
 @ATTACKS.register()
@@ -59,8 +62,11 @@ def cw(
         target: [B] true classes.
         steps, searches, lr, confidence, eps: as of :class:`CW`.
     """
-    with torch.inference_mode(False):
-        return _attack(model, images.detach().clone(), target.clone(), steps, searches, lr, confidence, eps)
+    with torch.inference_mode(False), evaluation_mode(model):
+        images, target = images.detach().clone(), target.clone()
+        check_attack(model, images, target)
+        found = _attack(model, images, target, steps, searches, lr, confidence, eps)
+        return verify_budget(found, images, "L2", eps)
 
 
 def _attack(

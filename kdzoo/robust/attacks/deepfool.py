@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
+from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.checks import check_attack
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
 @ATTACKS.register()
@@ -56,9 +59,11 @@ def deepfool(
         target: [B] true classes; an image the model gets wrong already comes back as it is.
         steps, overshoot, candidates, eps: as of :class:`DeepFool`.
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
-        return _attack(model, images, target, steps, overshoot, candidates, eps)
+        check_attack(model, images, target)
+        found = _attack(model, images, target, steps, overshoot, candidates, eps)
+        return verify_budget(found, images, "L2", eps)
 
 
 def _attack(

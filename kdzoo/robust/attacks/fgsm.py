@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
+from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.checks import check_attack
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
 @ATTACKS.register()
@@ -40,8 +43,10 @@ def fgsm(model: nn.Module, images: Tensor, target: Tensor, eps: float = 8 / 255)
         target: [B] true classes.
         eps: L-infinity budget.
     """
-    gradient = loss_gradient(model, images, target)
-    return into_box(images + eps * gradient.sign(), images, eps)
+    with evaluation_mode(model):
+        check_attack(model, images, target)
+        gradient = loss_gradient(model, images, target)
+    return verify_budget(images + eps * gradient.sign(), images, "Linf", eps)
 
 
 def loss_gradient(model: nn.Module, images: Tensor, target: Tensor) -> Tensor:

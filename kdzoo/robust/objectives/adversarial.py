@@ -1,15 +1,16 @@
 """What the adversarial objectives share: budgets a norm, attacks in evaluation mode, one draw for all processes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdzoo.robust.attacks.apgd_train import Attacked, apgd_train, check_budget
-from kdzoo.robust.attacks.ball import NORMS
+from kdzoo.robust.attacks.apgd_run import RunResult
+from kdzoo.robust.attacks.apgd_train import apgd_train
+from kdzoo.robust.attacks.budget import check_eps
+from kdzoo.robust.attacks.projections import NORMS
 
 CIFAR_EPS = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
 
@@ -37,14 +38,15 @@ class AdversarialObjective(nn.Module):
         for norm in self.norms:
             if norm not in NORMS:
                 raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
-            check_budget(norm, self.eps[norm], self.steps[norm])
+            check_eps(self.eps[norm], norm)
+            if self.steps[norm] < 1:
+                raise ValueError(f"steps must be at least 1, got {self.steps[norm]}")
 
-    def attack(self, student: nn.Module, images: Tensor, target: Tensor, norm: str) -> Attacked:
+    def attack(self, student: nn.Module, images: Tensor, target: Tensor, norm: str) -> RunResult:
         """The student's worst images within one norm's budget, found in evaluation mode."""
         if target.ndim != 1:
             raise ValueError(f"an attack needs class indices [B], got {list(target.shape)}; take Mixup or CutMix out")
-        with evaluating(student):
-            return apgd_train(student, images, target, norm, self.eps[norm], self.steps[norm])
+        return apgd_train(student, images, target, norm, self.eps[norm], self.steps[norm])
 
 
 def _by_norm(name: str, given: float | Mapping[str, float] | None, defaults: dict[str, float]) -> dict[str, float]:
@@ -55,18 +57,6 @@ def _by_norm(name: str, given: float | Mapping[str, float] | None, defaults: dic
     if unknown := set(given) - set(NORMS):
         raise ValueError(f"{name} is expected to have keys of {', '.join(NORMS)}, got {sorted(unknown)[0]!r}")
     return defaults | dict(given)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every module has the mode it had before then."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

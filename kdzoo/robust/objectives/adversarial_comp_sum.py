@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from kdzoo.losses.functional.comp_sum import smooth_adversarial_comp_sum
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.objectives.adversarial import AdversarialObjective, evaluating
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
+from kdzoo.robust.objectives.adversarial import AdversarialObjective
 from kdzoo.robust.objectives.ascend import ascend
 
 
@@ -47,7 +48,7 @@ class AdversarialCompSum(AdversarialObjective):
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the clean images)."""
         (norm,) = self.norms
-        with evaluating(student):
+        with evaluation_mode(student):
             before = student(images).detach().float()
 
         def shift(after: Tensor) -> Tensor:  # [B]

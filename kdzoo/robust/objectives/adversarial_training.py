@@ -29,5 +29,5 @@ class AdversarialTraining(AdversarialObjective):
         self, student: nn.Module, teacher: nn.Module | None, images: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the attacked images)."""
-        logits = student(self.attack(student, images, target, self.norms[0]).images)
+        logits = student(self.attack(student, images, target, self.norms[0]).best)
         return cross_entropy(logits, target), logits

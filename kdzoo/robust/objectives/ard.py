@@ -43,7 +43,7 @@ class ARD(AdversarialObjective):
 
     def forward(self, student: nn.Module, teacher: nn.Module, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the attacked images)."""
-        attacked = self.attack(student, images, target, self.norms[0]).images
+        attacked = self.attack(student, images, target, self.norms[0]).best
         with torch.no_grad():
             taught = teacher(images)
         logits = student(attacked)

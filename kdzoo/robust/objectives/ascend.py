@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kdzoo.robust.attacks.apgd_train import check_budget
-from kdzoo.robust.attacks.ball import norm_of, project, sparse_sign
-from kdzoo.robust.objectives.adversarial import evaluating
+from kdzoo.robust.attacks.ascent import TINY, sparse_sign
+from kdzoo.robust.attacks.budget import check_eps, project
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
+from kdzoo.robust.attacks.projections import change_norm, per_image
 
 L1_SHARE = 0.05  # of the pixels an L1 step moves, as in the training form of APGD
 
@@ -33,11 +34,11 @@ def ascend(
         noise: deviation of the normal noise to start from; where the clean image is the score's minimum, its gradient
             there is 0.
     """
-    check_budget(norm, eps, steps)
+    check_eps(eps, norm, images[0].numel())
     step_size = eps / 4 if step_size is None else step_size
     images = images.detach()
     x = project(images, images + noise * torch.randn_like(images), norm, eps)
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+    with evaluation_mode(model), torch.inference_mode(False), torch.enable_grad():
         for _ in range(steps):
             x.requires_grad_()
             (gradient,) = torch.autograd.grad(score(model(x).float()).sum(), x)
@@ -50,5 +51,5 @@ def steepest(gradient: Tensor, norm: str) -> Tensor:
     if norm == "Linf":
         return gradient.sign()
     if norm == "L2":
-        return gradient / (norm_of(gradient, "L2") + 1e-12)
+        return gradient / (per_image(change_norm(gradient, "L2"), gradient) + TINY)
     return sparse_sign(gradient, torch.full((len(gradient),), L1_SHARE, dtype=gradient.dtype, device=gradient.device))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.attacks.ball import NORMS
+from kdzoo.robust.attacks.projections import NORMS
 from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy
 
 
@@ -32,6 +32,6 @@ class AVG(AdversarialObjective):
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the first norm's perturbations)."""
         # All attacks before the first training forward: it moves the batch statistics that attacks are made under.
-        attacked = [self.attack(student, images, target, norm).images for norm in self.norms]
+        attacked = [self.attack(student, images, target, norm).best for norm in self.norms]
         logits = [student(x) for x in attacked]
         return torch.stack([cross_entropy(x, target) for x in logits]).mean(), logits[0]

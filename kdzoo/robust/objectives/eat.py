@@ -67,7 +67,7 @@ class EAT(AdversarialObjective):
         """(loss, logits [B, K] on the attacked images)."""
         place = self.draw()
         worst = self.attack(student, images, target, self.norms[place])
-        logits = student(worst.images)
+        logits = student(worst.best)
         self._count(place, logits.detach().argmax(dim=1) == target)
         return cross_entropy(logits, target), logits
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from kdzoo.robust.attacks.apgd_train import apgd_train
-from kdzoo.robust.objectives.adversarial import CIFAR_EPS, evaluating
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
+from kdzoo.robust.objectives.adversarial import CIFAR_EPS
 
 
 def key_pair(accuracies: Mapping[str, float]) -> tuple[str, str]:
@@ -47,7 +48,7 @@ def measure_key_pair(
     budgets = dict(CIFAR_EPS if eps is None else eps)
     accuracies = {}
     for norm, model in models.items():
-        with evaluating(model):
-            found = apgd_train(model, images, target, norm, budgets[norm], steps, topk=0.2)
-        accuracies[norm] = found.robust.float().mean().item()
+        with evaluation_mode(model):
+            found = apgd_train(model, images, target, norm, budgets[norm], steps, share=0.2)
+        accuracies[norm] = (~found.broken).float().mean().item()
     return key_pair(accuracies), accuracies

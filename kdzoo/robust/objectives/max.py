@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.attacks.ball import NORMS, expand
+from kdzoo.robust.attacks.projections import NORMS, per_image
 from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy
 
 
@@ -30,9 +30,9 @@ class MAX(AdversarialObjective):
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on each image's worst perturbation)."""
         first, *others = (self.attack(student, images, target, norm) for norm in self.norms)
-        worst, loss = first.images, first.loss
+        worst, loss = first.best, first.loss
         for found in others:
-            worst = torch.where(expand(found.loss > loss), found.images, worst)
+            worst = torch.where(per_image(found.loss > loss, images), found.best, worst)
             loss = torch.maximum(loss, found.loss)
         logits = student(worst)
         return cross_entropy(logits, target), logits

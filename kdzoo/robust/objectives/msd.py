@@ -5,8 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.attacks.ball import NORMS, expand, project
-from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy, evaluating
+from kdzoo.robust.attacks.budget import project
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
+from kdzoo.robust.attacks.projections import NORMS, per_image
+from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy
 from kdzoo.robust.objectives.ascend import steepest
 
 
@@ -46,7 +48,7 @@ class MSD(AdversarialObjective):
         self, student: nn.Module, teacher: nn.Module | None, images: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the attacked images)."""
-        with evaluating(student):
+        with evaluation_mode(student):
             worst = self.wander(student, images.detach(), target)
         logits = student(worst)
         return cross_entropy(logits, target), logits
@@ -69,7 +71,7 @@ class MSD(AdversarialObjective):
                 if best is None:
                     best, loss = moved, value
                 else:
-                    best = torch.where(expand(value > loss), moved, best)
+                    best = torch.where(per_image(value > loss, images), moved, best)
                     loss = torch.maximum(loss, value)
             x = best
         return x.detach()

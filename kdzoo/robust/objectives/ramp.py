@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.attacks.ball import expand
 from kdzoo.robust.attacks.logit_pairing import ramp_logit_pairing
+from kdzoo.robust.attacks.projections import per_image
 from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy, kl
 
 
@@ -58,8 +58,8 @@ class RAMP(AdversarialObjective):
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the worse of the two attacks)."""
         q, r = (self.attack(student, images, target, norm) for norm in self.norms)
-        worst = torch.where(expand(q.loss > r.loss), q.images, r.images)
-        logits_r, logits_q = student(r.images), student(q.images)
+        worst = torch.where(per_image(q.loss > r.loss, images), q.best, r.best)
+        logits_r, logits_q = student(r.best), student(q.best)
         logits = student(worst)
         if self.trades is None:
             loss = cross_entropy(logits, target)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.attacks.ball import NORMS
+from kdzoo.robust.attacks.projections import NORMS
 from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy, shared_draw
 
 
@@ -30,5 +30,5 @@ class SAT(AdversarialObjective):
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the attacked images)."""
         norm = self.norms[int(shared_draw() * len(self.norms))]
-        logits = student(self.attack(student, images, target, norm).images)
+        logits = student(self.attack(student, images, target, norm).best)
         return cross_entropy(logits, target), logits

@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from kdzoo.registry import OBJECTIVES
-from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy, evaluating, kl
+from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
+from kdzoo.robust.objectives.adversarial import AdversarialObjective, cross_entropy, kl
 from kdzoo.robust.objectives.ascend import ascend
 
 
@@ -43,7 +44,7 @@ class TRADES(AdversarialObjective):
     ) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the clean images)."""
         (norm,) = self.norms
-        with evaluating(student):
+        with evaluation_mode(student):
             before = student(images).detach()
         attacked = ascend(
             student, images, lambda after: kl(before, after), norm, self.eps[norm], self.steps[norm], self.step_size

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from kdzoo.robust.attacks import apgd_train, project_gradients, ramp_logit_pairing
-from kdzoo.robust.attacks.ball import norm_of, project, sparse_sign
+from kdzoo.robust.attacks.ascent import sparse_sign
+from kdzoo.robust.attacks.budget import project
+from kdzoo.robust.attacks.projections import change_norm
 
 
 def doubles(values, grad=False):
@@ -75,11 +77,11 @@ def test_apgd_train(golden, run):
     norm = run.split("_")[0]
     found = apgd_train(lambda x: torch.tanh(x.flatten(1) @ first.T) @ second.T, images, target, norm, case["eps"],
                        case["n_iter"])  # fmt: skip
-    torch.testing.assert_close(found.images, torch.tensor(case["x_best"]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.best, torch.tensor(case["x_best"]), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.loss, torch.tensor(case["loss_best"]), atol=1e-5, rtol=0)
-    assert found.robust.float().tolist() == case["acc"]
-    assert norm_of((found.images - images).double(), norm).max() <= case["eps"] * (1 + 1e-6)
-    assert found.images.min() >= 0 and found.images.max() <= 1
+    assert (~found.broken).float().tolist() == case["acc"]
+    assert change_norm(found.best.double() - images.double(), norm).max() <= case["eps"]
+    assert found.best.min() >= 0 and found.best.max() <= 1
 
 
 @pytest.mark.parametrize("eps", ["0.5", "1.0", "3.0"])
@@ -103,9 +105,9 @@ def test_sparse_step(golden):
 def test_apgd_refuses():
     image = torch.rand(1, 3, 2, 2)
     for arguments, words in (
-        (dict(norm="L3"), "norm must be one of Linf, L2, L1"),
-        (dict(eps=0.0), "eps must be above 0"),
-        (dict(steps=0), "steps at least 1"),
+        (dict(norm="L3"), "norm is expected to be one of Linf, L2, L1"),
+        (dict(eps=0.0), "eps is expected to be above 0"),
+        (dict(steps=0), "steps is expected to be at least 1"),
     ):
         with pytest.raises(ValueError, match=words):
             apgd_train(lambda x: x.flatten(1), image, torch.tensor([0]), **arguments)
