@@ -60,10 +60,10 @@ class AutoAttackResult:
     def after(self) -> dict[str, float]:
         """Robust accuracy after each attack, ``"clean"`` first."""
         wrong = (self.broken_by == CLEAN_WRONG).clone()
-        shares = {"clean": 1 - float(wrong.double().mean())}
+        shares = {"clean": float((~wrong).double().mean())}
         for place, name in enumerate(self.attacks):
             wrong |= self.broken_by == place + 1
-            shares[name] = 1 - float(wrong.double().mean())
+            shares[name] = float((~wrong).double().mean())
         return shares
 
     def outcomes(self) -> list[str]:
