@@ -11,6 +11,7 @@ from pathlib import Path
 from kdzoo import __version__
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
+from kdzoo.report.attacks import attacks
 from kdzoo.report.confusion import confusion
 from kdzoo.report.curves import curves
 from kdzoo.report.groups import Group, read_groups
@@ -27,6 +28,7 @@ SECTIONS = [
     ("Confusion", confusion),
     ("Most confident mistakes", mistakes),
     ("Out of distribution", ood),
+    ("Under attack", attacks),
     ("Settings", settings),
 ]
 
