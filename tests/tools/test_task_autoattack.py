@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from kdzoo.config import Config
+from kdzoo.engine.testing import load_tested
 from kdzoo.models import create_model, save_weights
 from kdzoo.report.attacks import attacks as section
 from kdzoo.report.attacks import read_record
@@ -24,26 +25,29 @@ ASK = ["--device", "cpu", "--max-images", "40", "--batch", "12"]
 
 
 @pytest.fixture
-def files(tiny, monkeypatch):
-    """A config and a network that was hardly trained: some images are right, and some of them stay so."""
+def untrained(tiny, monkeypatch):
+    """A config and weights for it."""
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     tiny["data"] = dict(type="Digits", train_limit=300, test_limit=60)
     Path("tiny.py").write_text(Config(tiny).dump())
     torch.manual_seed(0)
-    model = create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8))
-    from kdzoo.engine.testing import load_tested
+    save_weights(create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8)), "w.safetensors")
+    return ["tiny.py", "w.safetensors"]
 
-    save_weights(model, "w.safetensors")
-    _, data = load_tested(Config.from_file("tiny.py"), "w.safetensors", "cpu")
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+
+@pytest.fixture
+def files(untrained):
+    """Hardly trained weights: some images are right, and some of them stay so."""
+    model, data = load_tested(Config.from_file("tiny.py"), "w.safetensors", "cpu")
+    optimizer = torch.optim.Adam(model.train().parameters(), 0.02)
     for epoch in range(4):
         for batch in data.train.epoch(epoch):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(batch.images), batch.target).backward()
             optimizer.step()
-    save_weights(model, "w.safetensors")
-    return ["tiny.py", "w.safetensors"]
+    save_weights(model.eval(), "w.safetensors")
+    return untrained
 
 
 def test_one_norm_end_to_end_with_card_images_and_page(files, capsys):
@@ -152,15 +156,15 @@ def test_two_processes_share_the_images(files):
         (["--out", "o", "--shard", "4/4"], "from 0 to N - 1"),
     ],
 )
-def test_a_mistake_is_one_line(files, more, message, capsys):
-    assert eval_robust.main([*files, "--task", "autoattack", "--device", "cpu", *more]) == 2
+def test_a_mistake_is_one_line(untrained, more, message, capsys):
+    assert eval_robust.main([*untrained, "--task", "autoattack", "--device", "cpu", *more]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and message in error and "\n" not in error
 
 
-def test_norms_and_budgets_belong_together(files, capsys):
-    assert eval_robust.main([*files, "--task", "union", "--out", "o", "--eps", "0.1"]) == 2
+def test_norms_and_budgets_belong_together(untrained, capsys):
+    assert eval_robust.main([*untrained, "--task", "union", "--out", "o", "--eps", "0.1"]) == 2
     assert "one budget a norm" in capsys.readouterr().err
     for wrong in (["--norm", "L3"], ["--eps", "8/0"]):
         with pytest.raises(SystemExit):
-            eval_robust.main([*files, "--task", "autoattack", "--out", "o", *wrong])
+            eval_robust.main([*untrained, "--task", "autoattack", "--out", "o", *wrong])

@@ -171,6 +171,10 @@ class progress_bar:
 
         if seen.stage != self.stage:
             self.__exit__()
+            if self.stage is None:
+                print(
+                    f"at most about {duration(seen.seconds_left)}, if every image that is right withstands everything"
+                )
             self.stage = seen.stage
             self.bar = tqdm(
                 total=seen.total, desc=f"{seen.stage:8}", position=self.shard.number,

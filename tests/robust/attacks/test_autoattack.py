@@ -184,8 +184,8 @@ def test_shards_merge_to_the_result_of_one_process(tmp_path):
     assert [part.complete for part in parts] == [False, False, True]
     assert len(parts[0].target) == 8 and parts[0].robust.tolist() == whole.robust[[0, 1, 2, 3, 12, 13, 14, 15]].tolist()
     same(parts[2], whole)
-    same(attack.evaluate(model, x, y, tmp_path, Shard(1, 7)), whole)  # nothing is left to do
-    with pytest.raises(ValueError, match="smaller chunk"):
+    same(attack.evaluate(model, x, y, tmp_path, Shard(1, 6)), whole)  # nothing is left to do
+    with pytest.raises(ValueError, match="too few for 2 processes; use a chunk .* of 2"):
         attack.evaluate(model, x[:4], y[:4], tmp_path / "other", Shard(1, 2))
 
 

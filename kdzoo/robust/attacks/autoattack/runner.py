@@ -137,6 +137,12 @@ class _Evaluation:
     def __init__(self, attack: AutoAttack, model, images, target, state, shard: Shard, settings: dict[str, Any]):
         check_images(model, images, target)
         check_eps(attack.norm, attack.eps, images)
+        self.chunks = range(-(-len(images) // attack.chunk))
+        if shard.count > len(self.chunks):
+            raise ValueError(
+                f"{len(images)} images in chunks of {attack.chunk} are {len(self.chunks)} chunks, too few for "
+                f"{shard.count} processes; use a chunk (--batch) of {max(1, len(images) // shard.count)} or fewer processes"
+            )
         self.attack, self.model, self.images, self.target, self.shard = attack, model, images, target, shard
         self.device = next((tensor.device for tensor in model.state_dict().values()), images.device)
         first = images[: attack.chunk].to(self.device).contiguous()
@@ -151,7 +157,6 @@ class _Evaluation:
             self.search.insert(0, SearchNetwork(model, first[:8], attack.fold, bf16=True))
         self.state = StateFolder(state, self.key() | settings)
         self.outlook = Outlook(self.parts, Speed.of(self.search[-1], first), self.num_classes)
-        self.chunks = range(-(-len(images) // attack.chunk))
         self.mine = list(self.chunks)[shard.number :: shard.count]
 
     def key(self) -> dict[str, Any]:
@@ -247,11 +252,6 @@ class _Evaluation:
         complete = all(state is not None and state.done == len(self.parts) for state in states.values())
         if not complete:
             states = {number: states[number] for number in self.mine}
-        if not states:
-            raise ValueError(
-                f"process {self.shard.number} of {self.shard.count} has no images: there are {len(self.chunks)} chunks "
-                f"of {self.attack.chunk}; use a smaller chunk or fewer processes"
-            )
         times = {name: sum(state.seconds[place + 1] for state in states.values())
                  for place, name in enumerate(self.names)}  # fmt: skip
         result = AutoAttackResult(
