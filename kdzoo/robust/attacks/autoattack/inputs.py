@@ -38,3 +38,13 @@ def check_labels(logits: Tensor, target: Tensor) -> int:
     if low < 0 or high >= classes:
         raise ValueError(f"labels are expected from 0 to {classes - 1} but go from {low} to {high}")
     return classes
+
+
+def check_shares(images: int, chunk: int, processes: int) -> None:
+    """Raise ValueError where a process would have no chunk; every process says so, before anything runs."""
+    chunks = -(-images // chunk)
+    if processes > chunks:
+        raise ValueError(
+            f"{images} images in chunks of {chunk} are {chunks} chunks, too few for {processes} processes; "
+            f"use a chunk (--batch) of {max(1, images // processes)} or fewer processes"
+        )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.autoattack.budget import into_budget, within
 from kdzoo.robust.attacks.autoattack.estimate import Outlook, Speed
-from kdzoo.robust.attacks.autoattack.inputs import check_eps, check_images, check_labels
+from kdzoo.robust.attacks.autoattack.inputs import check_eps, check_images, check_labels, check_shares
 from kdzoo.robust.attacks.autoattack.network import SearchNetwork
 from kdzoo.robust.attacks.autoattack.parts import perturb, require_pyautoattack
 from kdzoo.robust.attacks.autoattack.result import AutoAttackResult, gathered
@@ -138,11 +138,7 @@ class _Evaluation:
         check_images(model, images, target)
         check_eps(attack.norm, attack.eps, images)
         self.chunks = range(-(-len(images) // attack.chunk))
-        if shard.count > len(self.chunks):
-            raise ValueError(
-                f"{len(images)} images in chunks of {attack.chunk} are {len(self.chunks)} chunks, too few for "
-                f"{shard.count} processes; use a chunk (--batch) of {max(1, len(images) // shard.count)} or fewer processes"
-            )
+        check_shares(len(images), attack.chunk, shard.count)
         self.attack, self.model, self.images, self.target, self.shard = attack, model, images, target, shard
         self.device = next((tensor.device for tensor in model.state_dict().values()), images.device)
         first = images[: attack.chunk].to(self.device).contiguous()
