@@ -9,7 +9,7 @@ from pathlib import Path
 # Each is kdzoo.tools.tasks.NAME: its docstring's first line is the help, add_arguments(parser) declares its
 # options, run(arguments, config, model, data) measures, prints and returns a dict for robust_NAME.json.
 # A task that can do without a model has stands_alone(arguments) -> bool and run_alone(arguments) -> exit status.
-TASKS = ("noise", "ood", "certify", "corruptions", "pgd")
+TASKS = ("noise", "ood", "certify", "corruptions", "pgd", "autoattack", "union")
 
 
 def _task(name: str):

@@ -16,6 +16,7 @@ from kdzoo.report.attacks import attacks
 from kdzoo.report.confusion import confusion
 from kdzoo.report.corruptions import corruptions
 from kdzoo.report.curves import curves
+from kdzoo.report.epsilon import epsilon
 from kdzoo.report.groups import Group, read_groups
 from kdzoo.report.mistakes import mistakes
 from kdzoo.report.ood import ood
@@ -32,6 +33,7 @@ SECTIONS = [
     ("Out of distribution", ood),
     ("Adversarial detection", adversarial),
     ("Corruptions", corruptions),
+    ("Accuracy against epsilon", epsilon),
     ("Under attack", attacks),
     ("Settings", settings),
 ]

@@ -9,7 +9,7 @@ import torch
 
 from kdzoo.config import Config
 from kdzoo.models import create_model, save_weights
-from kdzoo.report.attacks import read_record
+from kdzoo.report.epsilon import read_record
 from kdzoo.tools import benchmark, eval_robust
 from kdzoo.tools.benchmarks import attacks as attacks_benchmark
 
@@ -46,16 +46,16 @@ def test_table_json_and_section(files, capsys, attack):
 def test_the_section_draws_the_record_and_tells_of_a_damaged_one(files):
     from types import SimpleNamespace
 
-    from kdzoo.report.attacks import attacks
+    from kdzoo.report.epsilon import epsilon
 
     assert eval_robust.main([*files, *OPTIONS, "--norms", "Linf", "--eps", "0", "16/255"]) == 0
     group = SimpleNamespace(first=SimpleNamespace(folder=Path("run")), label=lambda run: "<net>")
-    section = attacks([group])
+    section = epsilon([group])
     assert "&lt;net&gt;" in section and "16/255" in section and "<svg" in section and "data:image/png" in section
     Path("run/attacks.npz").write_bytes(b"broken")
-    assert "attacks.npz was left out" in attacks([group])
+    assert "attacks.npz was left out" in epsilon([group])
     np.savez("run/attacks.npz", norm=np.array(["L2"]))
-    assert "it has no array" in attacks([group])
+    assert "it has no array" in epsilon([group])
 
 
 @pytest.mark.parametrize(
