@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from kdzoo.kernels import dispatch
+from kdzoo.kernels import dispatch, native
 from kdzoo.losses import functional as KF
 
 
@@ -48,10 +48,11 @@ def test_auto_and_torch_on_the_cpu(name, pair):
     assert not is_fused(eager)
     auto = CALLS[name](*pair, target)
     assert is_fused(auto) == (name in dispatch.SMALLEST_ON_CPU)
-    torch.testing.assert_close(auto, eager)
+    near = dict(rtol=1e-5, atol=1e-4)  # float32 times DKD's weight of beta T^2 = 128
+    torch.testing.assert_close(auto, eager, **near)
     for reduction in ("sum", "none"):
         both = (CALLS[name](*pair, target, reduction=reduction, backend=backend) for backend in ("auto", "torch"))
-        torch.testing.assert_close(*both)
+        torch.testing.assert_close(*both, **near)
     with pytest.raises(ValueError, match="reduction must be"):
         CALLS[name](*pair, target, reduction="avg")
 
@@ -97,6 +98,8 @@ def test_the_environment_goes_before_the_argument(pair, monkeypatch):
 
 
 def test_small_batches_go_to_the_reference(pair, monkeypatch):
+    assert dispatch.covers("kd", pair[0]) == (native.library() is not None)  # C pays at any size
+    monkeypatch.setattr(dispatch, "covers", lambda name, student: False)
     monkeypatch.setitem(dispatch.SMALLEST_ON_CPU, "kd", 25)
     assert not is_fused(KF.kd(*pair)) and is_fused(KF.kd(*pair, standardize=True))
     monkeypatch.setitem(dispatch.SMALLEST_ON_CPU, "kd", 24)
