@@ -28,9 +28,9 @@ from kdzoo.kernels.cpu_native import covers
 
 BACKENDS = ("auto", "torch", "triton")
 # Plain KD is 21 calls in eager PyTorch: its closed form, 24 calls, gains nothing on less. Not here, since not faster:
-# cross_entropy; dist_inter, l2_svm and margin_softmax have no functional that asks.
+# cross_entropy; dist_inter, l2_svm, margin_softmax.
 SMALLEST_ON_CPU = {
-    "kd": 100_000, "ce_kd": 100_000, "dkd": 0, "nkd": 0, "pld": 0, "binary_kl": 0, "binary_kl_norm": 0,
+    "kd": 100_000, "ce_kd": 100_000, "dkd": 0, "nkd": 0, "pld": 0, "pld_topk": 0, "binary_kl": 0, "binary_kl_norm": 0,
     "stablemax_cross_entropy": 0,
 }
 SMALLEST_ON_CUDA = 1 << 16
@@ -63,6 +63,11 @@ def fused(
     if engine == "cpu" and student.dtype in ops.HALF:  # the gradient stays in float32 up to the last cast
         student = student.float()
     return ops.call(name, student, teacher, target, reduction, engine, **parameters)
+
+
+def has_fused(name: str, student: Tensor, backend: str = "auto") -> bool:
+    """Whether :func:`fused` may take these logits: for callers whose inputs to it cost something to make."""
+    return _engine(name, _chosen(backend), student, {}) is not None
 
 
 def _chosen(backend: str) -> str:

@@ -25,6 +25,7 @@ PARAMETERS = {
     "binary_kl": "float temperature",
     "binary_kl_norm": "float temperature",
     "pld": "float temperature, float ce_weight, Tensor? order",
+    "pld_topk": "int k, float temperature",
     "dist_inter": "float temperature",
     "l2_svm": "float C",
     "margin_softmax": "float scale, float margin, str kind",
@@ -155,11 +156,21 @@ def _define(name: str, parameters: str) -> Callable:
         slope = None if grad_loss is None else _backward(ctx, grad_loss)
         return slope, *(None,) * (len(names) + 5)
 
+    def each(info, in_dims, *arguments):
+        """Under torch.vmap: one call for each entry of the mapped dimension."""
+        calls = [
+            operator(*[x if dim is None else x.select(dim, i) for x, dim in zip(arguments, in_dims, strict=True)])
+            for i in range(info.batch_size)
+        ]
+        return tuple(torch.stack(parts) for parts in zip(*calls, strict=True)), (0, 0)
+
     for key in ("CPU", "CUDA"):
         _library.impl(name, compute, key)
     torch.library.register_fake(f"kdzoo::{name}", fake, lib=_library)
     torch.library.register_autograd(f"kdzoo::{name}", backward, setup_context=setup, lib=_library)
-    return getattr(torch.ops.kdzoo, name).default
+    torch.library.register_vmap(f"kdzoo::{name}", each, lib=_library)
+    operator = getattr(torch.ops.kdzoo, name).default
+    return operator
 
 
 def _averaged_here(student: Tensor, reduction: str) -> bool:

@@ -107,7 +107,10 @@ def check_weight(weight: float, name: str) -> float:
 
 
 def _visible(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether a look at the values costs no waiting and is possible: not under torch.compile and torch.func."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.maybe_current_level() is None
 
 
 def _between(x: Tensor, low: float, high: float) -> bool:
