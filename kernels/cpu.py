@@ -11,6 +11,7 @@ from kdzoo.kernels.cpu_dist import dist_inter
 from kdzoo.kernels.cpu_kd import ce_kd, kd
 from kdzoo.kernels.cpu_label import cross_entropy, l2_svm, margin_softmax, stablemax_cross_entropy
 from kdzoo.kernels.cpu_pld import pld
+from kdzoo.kernels.cpu_pld_topk import pld_topk
 
 CPU = {
     "kd": kd,
@@ -20,6 +21,7 @@ CPU = {
     "binary_kl": binary_kl,
     "binary_kl_norm": binary_kl_norm,
     "pld": pld,
+    "pld_topk": pld_topk,
     "dist_inter": dist_inter,
     "l2_svm": l2_svm,
     "margin_softmax": margin_softmax,

@@ -2,8 +2,9 @@
 
 ``backend="auto"`` takes
 
-- on the CPU the closed forms of ``kernels/cpu.py`` from SMALLEST_ON_CPU logits (B times C) on, where they measured
-  faster than eager (``tools/benchmark.py losses --device cpu``);
+- on the CPU the C code of ``kernels/cpu_native.py`` where it has the loss and a compiler is there, else the closed
+  forms of ``kernels/cpu.py`` from SMALLEST_ON_CPU logits (B times C) on: where they measured faster than eager
+  (``tools/benchmark.py losses --device cpu``);
 - on CUDA the Triton kernels from SMALLEST_ON_CUDA logits on. That figure is from counting launches and bytes
   (``kernels/README.md``), not measured;
 - the reference for all else: a learnt temperature, soft labels, ``torch.func`` transforms, no Triton, other devices.
@@ -23,12 +24,13 @@ from torch import Tensor
 
 from kdzoo.kernels import ops
 from kdzoo.kernels.cpu import CPU
+from kdzoo.kernels.cpu_native import covers
 
 BACKENDS = ("auto", "torch", "triton")
 # Plain KD is 21 calls in eager PyTorch: its closed form, 24 calls, gains nothing on less. Not here, since not faster:
-# cross_entropy; dist_inter, l2_svm and margin_softmax have no functional that asks.
+# cross_entropy; dist_inter, l2_svm, margin_softmax.
 SMALLEST_ON_CPU = {
-    "kd": 100_000, "ce_kd": 100_000, "dkd": 0, "nkd": 0, "pld": 0, "binary_kl": 0, "binary_kl_norm": 0,
+    "kd": 100_000, "ce_kd": 100_000, "dkd": 0, "nkd": 0, "pld": 0, "pld_topk": 0, "binary_kl": 0, "binary_kl_norm": 0,
     "stablemax_cross_entropy": 0,
 }
 SMALLEST_ON_CUDA = 1 << 16
@@ -57,10 +59,15 @@ def fused(
         return None
     if not _covered(student, teacher, target, parameters):
         return None
-    teacher = None if teacher is None else teacher.detach()
+    teacher = teacher.detach() if teacher is not None and teacher.requires_grad else teacher
     if engine == "cpu" and student.dtype in ops.HALF:  # the gradient stays in float32 up to the last cast
         student = student.float()
     return ops.call(name, student, teacher, target, reduction, engine, **parameters)
+
+
+def has_fused(name: str, student: Tensor, backend: str = "auto") -> bool:
+    """Whether :func:`fused` may take these logits: for callers whose inputs to it cost something to make."""
+    return _engine(name, _chosen(backend), student, {}) is not None
 
 
 def _chosen(backend: str) -> str:
@@ -87,7 +94,8 @@ def _engine(name: str, backend: str, student: Tensor, parameters: dict) -> str |
         return "triton"
     if device == "cpu":
         least = 0 if parameters.get("standardize") else SMALLEST_ON_CPU.get(name)
-        return "cpu" if least is not None and student.numel() >= least else None
+        enough = least is not None and (student.numel() >= least or covers(name, student))
+        return "cpu" if enough else None
     large = student.numel() >= SMALLEST_ON_CUDA and student.dtype != torch.float64
     return "triton" if device == "cuda" and large and _runs_triton(device) else None
 

@@ -2,8 +2,9 @@
 
 Every operator is ``NAME(student, teacher, target, <parameters>, reduction, engine, need_grad) -> (loss, grad)``:
 the loss reduced, and the gradient of the reduced loss [B, C] in the student's type ([0] without ``need_grad``), which
-the backward multiplies by what comes in, on the device. ``engine`` is ``"cpu"`` (the closed forms of
-``kernels/cpu.py``, plain PyTorch that runs on any device) or ``"triton"``.
+the backward multiplies by what comes in, on the device. ``engine`` is ``"cpu"`` (C, see
+``kernels/cpu_native.py``, or the closed forms of ``kernels/cpu.py``, plain PyTorch that runs on any device) or
+``"triton"``.
 
 The gradient is computed in the forward, so it has no graph of its own: a backward with ``create_graph=True``
 computes the loss again by its reference, which the module that has it hands over with :func:`reference`.
@@ -14,6 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kdzoo.kernels.cpu_native import compute, covers
+
 PARAMETERS = {
     "kd": "float temperature, bool standardize",
     "ce_kd": "float ce_weight, float kd_weight, float temperature, bool standardize",
@@ -22,6 +25,7 @@ PARAMETERS = {
     "binary_kl": "float temperature",
     "binary_kl_norm": "float temperature",
     "pld": "float temperature, float ce_weight, Tensor? order",
+    "pld_topk": "int k, float temperature",
     "dist_inter": "float temperature",
     "l2_svm": "float C",
     "margin_softmax": "float scale, float margin, str kind",
@@ -93,6 +97,8 @@ def _forward(
     from kdzoo.kernels.dispatch import implementation
 
     scale = 1 / max(1, student.shape[0]) if _averaged_here(student, reduction) else 1.0
+    if engine == "cpu" and covers(name, student):
+        return compute(name, student, teacher, target, parameters, reduction, scale, need_grad)
     rows, grad = implementation(name, engine)(
         student, teacher, target, **parameters, reduction_scale=scale, need_grad=need_grad
     )
@@ -100,18 +106,19 @@ def _forward(
 
 
 def _save(ctx, name, student, teacher, target, grad, parameters, reduction, engine) -> None:
-    ctx.held = [key for key, value in parameters.items() if isinstance(value, Tensor)]
-    ctx.save_for_backward(student, teacher, target, grad, *(parameters[key] for key in ctx.held))
-    ctx.parameters = {key: value for key, value in parameters.items() if key not in ctx.held}
-    ctx.name, ctx.reduction, ctx.engine = name, reduction, engine
+    held = [key for key, value in parameters.items() if isinstance(value, Tensor)]
+    ctx.save_for_backward(student, teacher, target, grad, *[parameters[key] for key in held])
+    kept = {key: value for key, value in parameters.items() if key not in held} if held else parameters
+    ctx.call = name, kept, held, reduction, engine
 
 
 def _backward(ctx, grad_loss: Tensor) -> Tensor:
-    student, teacher, target, grad, *held = ctx.saved_tensors
+    student, teacher, target, grad, *tensors = ctx.saved_tensors
+    name, parameters, held, reduction, engine = ctx.call
     if torch.is_grad_enabled():
-        parameters = ctx.parameters | dict(zip(ctx.held, held, strict=True))
-        return _again(ctx.name, student, teacher, target, parameters, ctx.reduction, grad_loss)
-    return _scaled(student, grad, grad_loss, ctx.reduction, ctx.engine)
+        parameters = parameters | dict(zip(held, tensors, strict=True))
+        return _again(name, student, teacher, target, parameters, reduction, grad_loss)
+    return _scaled(student, grad, grad_loss, reduction, engine)
 
 
 def _names(parameters: str) -> list[str]:
@@ -149,11 +156,21 @@ def _define(name: str, parameters: str) -> Callable:
         slope = None if grad_loss is None else _backward(ctx, grad_loss)
         return slope, *(None,) * (len(names) + 5)
 
+    def each(info, in_dims, *arguments):
+        """Under torch.vmap: one call for each entry of the mapped dimension."""
+        calls = [
+            operator(*[x if dim is None else x.select(dim, i) for x, dim in zip(arguments, in_dims, strict=True)])
+            for i in range(info.batch_size)
+        ]
+        return tuple(torch.stack(parts) for parts in zip(*calls, strict=True)), (0, 0)
+
     for key in ("CPU", "CUDA"):
         _library.impl(name, compute, key)
     torch.library.register_fake(f"kdzoo::{name}", fake, lib=_library)
     torch.library.register_autograd(f"kdzoo::{name}", backward, setup_context=setup, lib=_library)
-    return getattr(torch.ops.kdzoo, name).default
+    torch.library.register_vmap(f"kdzoo::{name}", each, lib=_library)
+    operator = getattr(torch.ops.kdzoo, name).default
+    return operator
 
 
 def _averaged_here(student: Tensor, reduction: str) -> bool:

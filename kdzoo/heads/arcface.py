@@ -43,6 +43,10 @@ class ArcFaceHead(MarginHead):
             raise ValueError(f"margin_rad must be radians in [0, pi/2], got {margin_rad} (degrees? divide by 57.3)")
         self.margin_rad = margin_rad
 
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "arcface", self.margin_rad
+
     def with_margin(self, cosine: Tensor) -> Tensor:
         m = self.margin_rad
         cosine = cosine.clamp(-1, 1)

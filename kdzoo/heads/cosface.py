@@ -32,5 +32,9 @@ class CosFaceHead(MarginHead):
             raise ValueError(f"margin must be a difference of cosines in [0, 2), got {margin}")
         self.margin = margin
 
+    @property
+    def kernel(self) -> tuple[str, float]:
+        return "cosface", self.margin
+
     def with_margin(self, cosine: Tensor) -> Tensor:
         return cosine - self.margin

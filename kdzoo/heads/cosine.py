@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.heads.checks import check_features, check_labels, check_sizes
+from kdzoo.kernels.dispatch import fused, has_fused
 
 # Below this norm a feature has no direction to speak of: it keeps its value but passes no gradient on.
 NORM_FLOOR = 1e-6
@@ -95,6 +96,11 @@ class MarginHead(CosineHead):
         """[B, D] to s * cosine [B, K], without the margin."""
         return self.scale * self.cosine(features)
 
+    @property
+    def kernel(self) -> tuple[str, float]:
+        """The kind and the size of the margin, as the fused loss ``margin_softmax`` calls them."""
+        raise NotImplementedError
+
     def with_margin(self, cosine: Tensor) -> Tensor:
         """The label's cosine [B] to what training sees in its place."""
         raise NotImplementedError
@@ -106,7 +112,14 @@ class MarginHead(CosineHead):
             logits: this head's, [B, K].
             target: class indices [B].
         """
-        target = check_labels(target, logits)[:, None]
+        target = check_labels(target, logits)
+        if has_fused("margin_softmax", logits):
+            kind, margin = self.kernel
+            options = dict(scale=self.scale, margin=margin, kind=kind)
+            loss = fused("margin_softmax", "auto", logits / self.scale, None, target, "mean", **options)
+            if loss is not None:
+                return loss
+        target = target[:, None]
         cosine = logits.gather(1, target) / self.scale  # [B, 1]
         logits = logits.scatter(1, target, self.scale * self.with_margin(cosine))
         return nn.functional.cross_entropy(logits, target.squeeze(1))

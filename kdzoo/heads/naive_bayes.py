@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from kdzoo.kernels.class_sums import class_sums as native_sums
+
 # Rows summed at a time on a CPU: a block of 256 x 768 float64 values stays in its cache.
 BLOCK = 256
 GPU_BLOCK = 16_384
@@ -119,10 +121,7 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         X, y = self._check(X, y, first)
         self._set_classes(y, classes, first)
-        codes = np.searchsorted(self.classes_, y)
-        unseen = (codes == len(self.classes_)) | (self.classes_[np.minimum(codes, len(self.classes_) - 1)] != y)
-        if unseen.any():
-            raise ValueError(f"y holds the label {y[unseen][0]!r}, which is not in classes; name all classes at first")
+        codes = class_codes(y, self.classes_)
         if first:
             # Sums of differences from a typical row: squares of large means would cost the variance its digits.
             self.shift_ = _rows(X, 0, BLOCK, self.device).double().mean(0).cpu().numpy()
@@ -153,7 +152,8 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
         else:  # finiteness is read off the sums, which spares a pass
             kinds = [np.float64, np.float32]
             X, y = validate_data(self, X, y, reset=first, dtype=kinds, ensure_all_finite=False, y_numeric=False)
-        check_classification_targets(y)
+        if not (y.ndim == 1 and y.dtype.kind in "iu"):  # whole numbers always pass, and looking sorts them
+            check_classification_targets(y)
         return X, y
 
     def _set_classes(self, y: np.ndarray, classes: Any, first: bool) -> None:
@@ -205,6 +205,20 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
         return scores
 
 
+def class_codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """[N] the places of the labels y among ``classes`` [K], sorted; ValueError for a label that is not there."""
+    first, last = classes[0], classes[-1]
+    if y.dtype == classes.dtype == np.int64 and last - first == len(classes) - 1 and len(y):
+        codes = y - first  # nothing to look up: the classes are all whole numbers between two
+        if 0 <= codes.min() and codes.max() < len(classes):
+            return codes
+    codes = np.searchsorted(classes, y)
+    unseen = (codes == len(classes)) | (classes[np.minimum(codes, len(classes) - 1)] != y)
+    if unseen.any():
+        raise ValueError(f"y holds the label {y[unseen][0]!r}, which is not in classes; name all classes at first")
+    return codes
+
+
 def class_sums(
     X: Any, codes: np.ndarray, classes: int, shift: np.ndarray, device: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +228,9 @@ def class_sums(
         return _gpu_sums(X, codes, classes, shift, device)
     X = X.numpy() if isinstance(X, torch.Tensor) else X
     workers = torch.get_num_threads() if len(X) >= THREADED else 1
+    compiled = native_sums(X, codes, classes, shift, workers)  # float32 rows, where there is a C compiler
+    if compiled is not None:
+        return compiled
     edges = np.linspace(0, len(X), workers + 1).astype(int)
     with ThreadPoolExecutor(workers) as pool:
         spans = zip(edges[:-1], edges[1:], strict=True)

@@ -60,6 +60,7 @@ CASES = {
     "pld": (
         "pld", dict(temperature=4.0, ce_weight=0.3, order=None), lambda s, t, y: KF.pld(s, t, y, 4.0, 0.3, **EAGER)
     ),
+    "pld_topk": ("pld_topk", dict(k=4, temperature=4.0), lambda s, t, y: KF.pld_topk(s, t, y, 4, 4.0, **EAGER)),
     "dist_inter": ("dist_inter", dict(temperature=3.0), inter),
     "cross_entropy": ("cross_entropy", dict(label_smoothing=0.0), lambda s, t, y: KF.cross_entropy(s, y, **EAGER)),
     "smoothed": ("cross_entropy", dict(label_smoothing=0.1), lambda s, t, y: KF.cross_entropy(s, y, 0.1, **EAGER)),

@@ -16,6 +16,7 @@ CALLS = {
     "binary_kl": (True, False, dict(temperature=2.0)),
     "binary_kl_norm": (True, False, dict(temperature=2.0)),
     "pld": (True, True, dict(temperature=4.0, ce_weight=0.5, order=None)),
+    "pld_topk": (True, True, dict(k=3, temperature=4.0)),
     "dist_inter": (True, False, dict(temperature=1.0)),
     "l2_svm": (False, True, dict(C=1.0)),
     "margin_softmax": (False, True, dict(scale=4.0, margin=0.3, kind="arcface")),
@@ -156,3 +157,20 @@ def test_need_grad_false_is_told_in_the_backward():
     loss, _ = torch.ops.kdzoo.binary_kl(student, torch.randn(2, 3), None, 2.0, "mean", "cpu", False)
     with pytest.raises(RuntimeError, match="called with need_grad=False"):
         loss.backward()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_vmap_over_the_operator(name):
+    draws = [drawn(name, dtype=torch.float32)[:3] for _ in range(3)]
+    parameters = [*CALLS[name][2].values(), "mean", "cpu", True]
+    columns = zip(*draws, strict=True)
+    stacked = [None if parts[0] is None else torch.stack([x.detach() for x in parts]) for parts in columns]
+    dims = tuple(None if x is None else 0 for x in stacked)
+    stacked[0].requires_grad_()
+    mapped = torch.vmap(lambda s, t, y: OPERATORS[name](s, t, y, *parameters), in_dims=dims)
+    loss, grad = mapped(*stacked)
+    each = [OPERATORS[name](*given, *parameters) for given in draws]
+    assert torch.equal(loss, torch.stack([one for one, _ in each]))
+    assert torch.equal(grad, torch.stack([one for _, one in each]))
+    (slope,) = torch.autograd.grad(loss.sum(), stacked[0])
+    assert torch.equal(slope, grad)

@@ -20,6 +20,7 @@ from kdzoo.losses.functional.kd import kd
 from kdzoo.losses.functional.mlkd import mlkd_batch, mlkd_class
 from kdzoo.losses.functional.nkd import nkd
 from kdzoo.losses.functional.pld import pld
+from kdzoo.losses.functional.pld_topk import pld_topk
 from kdzoo.losses.functional.soft_info_nce import in_batch_scores, soft_info_nce
 from kdzoo.losses.functional.stablemax import stablemax_cross_entropy
 from kdzoo.losses.functional.standardize import standardize
@@ -47,6 +48,7 @@ __all__ = [
     "personal_kd",
     "personal_temperature",
     "pld",
+    "pld_topk",
     "smooth_adversarial_comp_sum",
     "soft_info_nce",
     "stablemax_cross_entropy",

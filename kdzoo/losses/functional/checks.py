@@ -21,7 +21,7 @@ def full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def check_logits(logits: Tensor, name: str) -> Tensor:
+def check_logits(logits: Tensor, name: str, look: bool = True) -> Tensor:
     """Widened ``logits``; ValueError unless they are a floating [B, C] with B >= 1 and C >= 2, without NaN."""
     if logits.ndim != 2 or not logits.is_floating_point():
         raise ValueError(f"{name} must be floating logits [B, C], got {logits.dtype} {list(logits.shape)}")
@@ -29,19 +29,30 @@ def check_logits(logits: Tensor, name: str) -> Tensor:
         raise ValueError(f"{name} must have at least 1 row and at least 2 classes, got {list(logits.shape)}")
     wide = widen(logits)
     # The sum is NaN wherever an entry is, and a tenth of the price of isnan; it is so for inf - inf, too.
-    if _visible(wide) and isnan(wide.detach().sum().item()) and wide.isnan().any():
+    if look and _visible(wide) and isnan(wide.detach().sum().item()) and wide.isnan().any():
         raise ValueError(f"{name} must be numbers, got NaN in row {int(wide.isnan().any(dim=1).nonzero()[0])}")
     return wide
 
 
 def check_pair(
-    student: Tensor, other: Tensor, name: str = "teacher_logits", detach: bool = True
+    student: Tensor, other: Tensor, name: str = "teacher_logits", detach: bool = True, look: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Both widened, the other (the teacher) detached; ValueError unless they have one shape [B, C]."""
+    """Both widened, the other (the teacher) detached; ValueError unless they have one shape [B, C].
+
+    ``look=False`` leaves NaN to :func:`checked`, for losses that are NaN wherever a logit is.
+    """
     if student.shape != other.shape:
         shapes = f"{list(student.shape)} and {list(other.shape)}"
         raise ValueError(f"student_logits and {name} must have one shape, got {shapes}")
-    return check_logits(student, "student_logits"), check_logits(other.detach() if detach else other, name)
+    other = other.detach() if detach else other
+    return check_logits(student, "student_logits", look), check_logits(other, name, look)
+
+
+def checked(loss: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
+    """``loss`` itself; ValueError where it is NaN because a logit is. One number tells, instead of all logits."""
+    if _visible(loss) and isnan(loss.item() if loss.ndim == 0 else loss.detach().sum().item()):
+        check_pair(student, teacher)
+    return loss
 
 
 def check_target(target: Tensor, logits: Tensor) -> Tensor:
@@ -96,7 +107,10 @@ def check_weight(weight: float, name: str) -> float:
 
 
 def _visible(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether a look at the values costs no waiting and is possible: not under torch.compile and torch.func."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.maybe_current_level() is None
 
 
 def _between(x: Tensor, low: float, high: float) -> bool:

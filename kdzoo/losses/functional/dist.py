@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
 from kdzoo.losses.functional.checks import check_pair, check_temperature, check_weight, reduce
 
@@ -19,6 +20,7 @@ def dist(
     gamma: float = 1.0,
     temperature: float = 1.0,
     reduction: str = "mean",
+    backend: str = "auto",
 ) -> Tensor:
     r""":math:`\tau^2 \beta (1 - \mathrm{mean}_b\,\rho(p_b, q_b)) +
     \tau^2 \gamma (1 - \mathrm{mean}_c\,\rho(p_{:c}, q_{:c}))`.
@@ -38,6 +40,7 @@ def dist(
         temperature: tau, 1 on ImageNet; 4 on CIFAR-100. The square multiplies both parts.
         reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for [B], where each row is its own
             inter-class part plus the whole batch's intra-class part.
+        backend: of the inter-class part, ``"auto"``, ``"torch"`` or ``"triton"``; see :mod:`kdzoo.kernels.dispatch`.
 
     Source: Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022.
 
@@ -50,9 +53,11 @@ def dist(
     check_weight(gamma, "gamma")
     check_temperature(temperature)
     p, q = F.softmax(student / temperature, dim=1), F.softmax(teacher / temperature, dim=1)
-    inter = 1 - _correlation(p, q, dim=1)  # [B]
+    inter = fused("dist_inter", backend, student_logits, teacher_logits, None, "none", temperature=temperature)
+    if inter is None:
+        inter = temperature**2 * (1 - _correlation(p, q, dim=1))  # [B]
     intra = 1 - _correlation(p, q, dim=0).mean()
-    return reduce(temperature**2 * (beta * inter + gamma * intra), reduction)
+    return reduce(beta * inter + temperature**2 * gamma * intra, reduction)
 
 
 def _correlation(x: Tensor, y: Tensor, dim: int, eps: float = 1e-8) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from kdzoo.kernels.cpu_pld import ranking
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, check_weight, reduce
+from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, check_weight, checked, reduce
 
 
 def pld(
@@ -44,7 +44,7 @@ def pld(
         >>> loss = pld(student_logits, teacher_logits, target, temperature=1.0)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits)
+    student, teacher = check_pair(student_logits, teacher_logits, look=False)
     label = check_labels(target, student)
     check_temperature(temperature)
     check_weight(ce_weight, "ce_weight")
@@ -52,7 +52,8 @@ def pld(
         raise ValueError(f"order must be integers {list(student.shape)}, got {order.dtype} {list(order.shape)}")
     options = dict(temperature=temperature, ce_weight=ce_weight, order=order)
     loss = fused("pld", backend, student_logits, teacher_logits, label, reduction, **options)
-    return reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+    loss = reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+    return checked(loss, student, teacher)
 
 
 @reference("pld")
