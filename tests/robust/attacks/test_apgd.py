@@ -12,7 +12,7 @@ from kdzoo.robust.attacks import apgd, apgd_run, apgd_train, ascent
 from kdzoo.robust.attacks.apgd import APGD
 from kdzoo.robust.attacks.apgd_run import run_apgd
 from kdzoo.robust.attacks.attack_loss import LOSSES
-from kdzoo.robust.attacks.budget import within_budget
+from kdzoo.robust.attacks.budget import project, within_budget
 from kdzoo.robust.attacks.dlr import dlr, targeted_dlr
 from kdzoo.robust.attacks.projections import change_norm, project_l1_box
 from kdzoo.robust.attacks.start import apgd_start, start_noise
@@ -53,6 +53,30 @@ def test_training_form_gives_the_golden_values(name):
     torch.testing.assert_close(found.best, torch.tensor(run["x_best"]), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.loss, torch.tensor(run["loss_best"]), rtol=0, atol=1e-5)
     assert torch.equal(found.broken, torch.tensor(run["acc"]) == 0)
+
+
+def test_an_l1_step_gives_the_golden_values():
+    golden, case = GOLDEN["l1_apgd_step"], GOLDEN["apgd_train"]
+    images, gradient = (torch.tensor(case[key], dtype=torch.float64) for key in ("x", "grad_at_x"))
+    share = torch.full((len(gradient),), golden["topk"], dtype=torch.float64)
+    step = golden["step"] * ascent.sparse_sign(gradient, share)
+    expected, moved = (torch.tensor(golden[key], dtype=torch.float64) for key in ("sparse_sign_step", "x_next"))
+    torch.testing.assert_close(step.flatten(1), expected, atol=1e-8, rtol=0)
+    found = project(images, images + step, "L1", golden["eps"])
+    torch.testing.assert_close(found.flatten(1), moved, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (dict(norm="L3"), "norm is expected to be one of Linf, L2, L1"),
+        (dict(eps=0.0), "eps is expected to be above 0"),
+        (dict(steps=0), "steps is expected to be at least 1"),
+    ],
+)
+def test_the_training_form_refuses(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        apgd_train(lambda x: x.flatten(1), torch.rand(1, 3, 2, 2), torch.tensor([0]), **arguments)
 
 
 def test_dlr_gives_the_golden_values():
