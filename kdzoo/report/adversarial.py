@@ -1,7 +1,5 @@
 """Section: how well attacked images are told from clean and noisy ones, from ``ood_adversarial.npz``."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +8,7 @@ import numpy as np
 
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
+from kdzoo.report.record import articles, read_arrays
 
 FILE = "ood_adversarial.npz"
 _FIGURES = ("auroc", "tnr95", "detection_accuracy")
@@ -18,32 +17,17 @@ _ROWS = ("attack", "tuned_on", "images", *_FIGURES)
 
 def adversarial(groups: Sequence[Group]) -> str:
     """Table and pictures of the first run of each group that has them."""
-    blocks = []
-    for group in groups:
-        file = group.first.folder / FILE
-        if not file.is_file():
-            continue
-        title = f"<h3>{escape(group.label(group.first))}</h3>"
-        try:
-            record = read_record(file)
-        except ValueError as error:
-            blocks.append(f"<article>{title}<p class=note>{FILE} was left out: {escape(str(error))}</p></article>")
-            continue
-        blocks.append(f"<article>{title}{_table(record)}{_pictures(record)}</article>")
-    return "".join(blocks)
+    return articles(groups, FILE, _draw)
+
+
+def _draw(file: Path) -> str:
+    record = read_record(file)
+    return _table(record) + _pictures(record)
 
 
 def read_record(file: Path) -> dict[str, np.ndarray]:
     """The arrays, checked; ValueError says what is wrong."""
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is cut off or no npz file")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            record = {name: stored[name] for name in (*_ROWS, "pictures", "picture_attack")}
-    except KeyError as error:
-        raise ValueError(f"it has no array {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    record = read_arrays(file, (*_ROWS, "pictures", "picture_attack"))
     if len({record[name].shape for name in _ROWS}) != 1 or record["attack"].ndim != 1:
         raise ValueError("its columns differ in length")
     pictures = record["pictures"]

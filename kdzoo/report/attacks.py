@@ -1,8 +1,6 @@
 """Section: accuracy under attack, from ``autoattack_NORM.npz`` and ``union.npz`` in a run's folder."""
 
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
+from kdzoo.report.record import drawn, read_arrays
 
 UNION = "union.npz"
 _NAMES = (
@@ -28,30 +27,19 @@ def attacks(groups: Sequence[Group]) -> str:
         files = [folder / UNION] if (folder / UNION).is_file() else sorted(folder.glob("autoattack_*.npz"))
         if not files:
             continue
-        content = "".join(map(_content, files))
+        content = "".join(drawn(file, _draw) for file in files)
         blocks.append(f"<article><h3>{escape(group.label(group.first))}</h3>{content}</article>")
     return _STYLE + "".join(blocks) if blocks else ""
 
 
-def _content(file: Path) -> str:
-    try:
-        record = read_record(file)
-    except ValueError as error:
-        return f"<p class=note>{file.name} was left out: {escape(str(error))}</p>"
+def _draw(file: Path) -> str:
+    record = read_record(file)
     return _bars(record) + _pictures(record)
 
 
 def read_record(file: Path) -> dict[str, np.ndarray]:
     """The arrays, checked; ValueError says what is wrong."""
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is cut off or no npz file")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            record = {name: stored[name] for name in _NAMES}
-    except KeyError as error:
-        raise ValueError(f"it has no array {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    record = read_arrays(file, _NAMES)
     if not len(record["stage_norm"]) == len(record["stage"]) == len(record["robust"]) > 0:
         raise ValueError("its lists of attacks differ in length")
     if not len(record["norms"]) == len(record["eps"]) == len(record["versions"]) > 0:

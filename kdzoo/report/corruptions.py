@@ -1,7 +1,5 @@
 """Section: errors under common corruptions, from ``corruptions.npz`` in a run's folder."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +8,7 @@ import numpy as np
 
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
+from kdzoo.report.record import articles, read_arrays
 
 FILE = "corruptions.npz"
 _NAMES = ("source", "names", "severities", "errors", "clean", "baseline", "ratios", "pictures")
@@ -18,32 +17,17 @@ _BAR = "display:inline-block;height:9px;border-radius:2px;background:var(--s0);v
 
 def corruptions(groups: Sequence[Group]) -> str:
     """Bars and pictures of the first run of each group that has them."""
-    blocks = []
-    for group in groups:
-        file = group.first.folder / FILE
-        if not file.is_file():
-            continue
-        title = f"<h3>{escape(group.label(group.first))}</h3>"
-        try:
-            record = read_record(file)
-        except ValueError as error:
-            blocks.append(f"<article>{title}<p class=note>{FILE} was left out: {escape(str(error))}</p></article>")
-            continue
-        blocks.append(f"<article>{title}{_bars(record)}{_strip(record)}</article>")
-    return "".join(blocks)
+    return articles(groups, FILE, _draw)
+
+
+def _draw(file: Path) -> str:
+    record = read_record(file)
+    return _bars(record) + _strip(record)
 
 
 def read_record(file: Path) -> dict[str, np.ndarray]:
     """The arrays, checked; ValueError says what is wrong."""
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is cut off or no npz file")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            record = {name: stored[name] for name in _NAMES}
-    except KeyError as error:
-        raise ValueError(f"it has no array {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    record = read_arrays(file, _NAMES)
     shape = (len(record["names"]), len(record["severities"]))
     if record["errors"].shape != shape or record["ratios"].shape != shape[:1]:
         raise ValueError(f"errors have the shape {record['errors'].shape}, expected {shape}")

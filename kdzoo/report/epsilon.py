@@ -1,7 +1,5 @@
 """Section: robust accuracy against epsilon with pictures of the changes, from ``attacks.npz`` in a run's folder."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
 from kdzoo.report.plot import Line, line_chart
+from kdzoo.report.record import articles, read_arrays
 
 FILE = "attacks.npz"
 _NAMES = ("attack", "norm", "eps", "top1", "clean", "adversarial", "change", "picture_norm", "picture_eps", "said")
@@ -18,32 +17,17 @@ _NAMES = ("attack", "norm", "eps", "top1", "clean", "adversarial", "change", "pi
 
 def epsilon(groups: Sequence[Group]) -> str:
     """Curves, a table and pictures of the first run of each group that has them."""
-    blocks = []
-    for group in groups:
-        file = group.first.folder / FILE
-        if not file.is_file():
-            continue
-        title = f"<h3>{escape(group.label(group.first))}</h3>"
-        try:
-            record = read_record(file)
-        except ValueError as error:
-            blocks.append(f"<article>{title}<p class=note>{FILE} was left out: {escape(str(error))}</p></article>")
-            continue
-        blocks.append(f"<article>{title}{_table(record)}{_curves(record)}{_pictures(record)}</article>")
-    return "".join(blocks)
+    return articles(groups, FILE, _draw)
+
+
+def _draw(file: Path) -> str:
+    record = read_record(file)
+    return _table(record) + _curves(record) + _pictures(record)
 
 
 def read_record(file: Path) -> dict[str, np.ndarray]:
     """The arrays, checked; ValueError says what is wrong."""
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is cut off or no npz file")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            record = {name: stored[name] for name in _NAMES}
-    except KeyError as error:
-        raise ValueError(f"it has no array {error}") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    record = read_arrays(file, _NAMES)
     if not record["norm"].shape == record["eps"].shape == record["top1"].shape:
         raise ValueError("norm, eps and top1 differ in length")
     for name in ("clean", "adversarial", "change"):

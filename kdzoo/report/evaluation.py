@@ -1,11 +1,11 @@
 """``evaluation.npz``: the confusion matrix and the most confident mistakes of a finished run."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from kdzoo.report.record import read_arrays
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,7 @@ class Evaluation:
 def read_evaluation(file: Path) -> Evaluation:
     """Read and check the file; ValueError says what is wrong with it."""
     names = ("confusion", "classes", "mistakes_images", "mistakes_true", "mistakes_predicted", "mistakes_confidence")
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is cut off or no npz file")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in names}
-    except KeyError as error:
-        raise ValueError(f"it has no array {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    arrays = read_arrays(file, names)
     confusion, classes, images, true, predicted, confidence = (arrays[name] for name in names)
     if confusion.ndim != 2 or confusion.shape != (len(classes), len(classes)) or confusion.dtype.kind not in "iu":
         raise ValueError(f"expected whole numbers [C, C] for {len(classes)} classes, got {confusion.shape}")

@@ -1,7 +1,5 @@
 """Section: how well out-of-distribution images are told from the test set, from ``ood.npz`` in a run's folder."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from kdzoo.report.groups import Group
 from kdzoo.report.ood_charts import histograms, roc_curves
 from kdzoo.report.picture import data_uri
+from kdzoo.report.record import articles, read_arrays
 
 FILE = "ood.npz"
 _NAMES = (
@@ -21,33 +20,17 @@ _NAMES = (
 
 def ood(groups: Sequence[Group]) -> str:
     """Table, ROC curves, histograms and pictures of the first run of each group that has them."""
-    blocks = []
-    for group in groups:
-        file = group.first.folder / FILE
-        if not file.is_file():
-            continue
-        title = f"<h3>{escape(group.label(group.first))}</h3>"
-        try:
-            record = read_record(file)
-        except ValueError as error:
-            blocks.append(f"<article>{title}<p class=note>{FILE} was left out: {escape(str(error))}</p></article>")
-            continue
-        content = _table(record) + roc_curves(record) + histograms(record) + _wrong(record)
-        blocks.append(f"<article>{title}{content}</article>")
-    return "".join(blocks)
+    return articles(groups, FILE, _draw)
+
+
+def _draw(file: Path) -> str:
+    record = read_record(file)
+    return _table(record) + roc_curves(record) + histograms(record) + _wrong(record)
 
 
 def read_record(file: Path) -> dict[str, np.ndarray]:
     """The arrays, checked; ValueError says what is wrong."""
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is cut off or no npz file")
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            record = {name: stored[name] for name in _NAMES}
-    except KeyError as error:
-        raise ValueError(f"it has no array {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    record = read_arrays(file, _NAMES)
     shape = (len(record["sets"]), len(record["detectors"]))
     for name in ("auroc", "fpr95", "roc", "edges", "counts_id", "counts_ood"):
         if record[name].shape[:2] != shape:
