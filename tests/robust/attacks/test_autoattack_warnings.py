@@ -1,11 +1,13 @@
 """Signs that a robust accuracy can't be taken at face value, and how long an evaluation will take."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from autoattack_case import SHORT, example
 from torch import nn
 
-from kdzoo.robust.attacks.autoattack import AutoAttack
+from kdzoo.robust.attacks.autoattack import AutoAttack, runner
 from kdzoo.robust.attacks.autoattack.estimate import Outlook, Speed, seconds
 from kdzoo.robust.attacks.autoattack.network import SearchNetwork
 from kdzoo.robust.attacks.autoattack.versions import Part, parts_of
@@ -106,3 +108,17 @@ def test_progress_counts_down():
     assert [seen.stage for seen in told] == ["clean"] + ["apgd-ce"] * 3 + ["apgd-t"] * 3
     assert [seen.done for seen in told] == [23, 8, 16, 23, 8, 16, 23] and {seen.total for seen in told} == {23}
     assert told[0].robust == 22 and told[-1].robust < 22 and told[-1].seconds_left == 0 < told[-2].seconds_left
+
+
+def test_where_folding_changes_the_class_the_network_itself_is_attacked(monkeypatch):
+    model, x, y = example()
+
+    class Shifted(SearchNetwork):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits.roll(1, dims=1) if self.folded else logits
+
+    monkeypatch.setattr(runner, "SearchNetwork", Shifted)
+    attack = AutoAttack("Linf", 0.012, "custom", SHORT[:2])
+    folded, plain = attack.evaluate(model, x, y), replace(attack, fold=False).evaluate(model, x, y)
+    assert folded.outcomes() == plain.outcomes() and folded.robust_accuracy < folded.clean_accuracy

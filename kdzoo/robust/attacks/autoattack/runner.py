@@ -194,22 +194,33 @@ class _Evaluation:
         """The chunk after one more attack on what is left of it; the old one is not changed."""
         before = time.perf_counter()
         new = ChunkState(chunk.broken_by.clone(), chunk.predicted.clone(), chunk.seconds, dict(chunk.adversarial))
-        images, target = self.batch(number)
-        there = len(new.left)
+        images, target = (tensor.cpu() for tensor in self.batch(number))
+        there, unseen = len(new.left), new.left
         for network in self.search:
-            rows = new.left
-            if len(rows) == 0:
-                break
-            on_device = rows.to(self.device)
-            x, y = images[on_device], target[on_device]
-            seed = seed_of(self.attack.seed, place, self.parts[place].name, number)
-            found = perturb(self.parts[place], network, x, y, self.attack.norm, self.attack.eps, seed)
-            self.take(new, rows, found, x, y, place)
+            if len(new.left):
+                unseen = self.searched(network, new, new.left, images, target, number, place)
+        # Where rounding makes the folded network wrong on the image itself, it has nothing to attack.
+        unseen = unseen[new.broken_by[unseen] == ROBUST]
+        if len(unseen):
+            self.searched(SearchNetwork(self.model, images, fold=False), new, unseen, images, target, number, place)
         took = time.perf_counter() - before
         new.seconds = [*chunk.seconds, took]
         if there:
             self.outlook.learn(place, there, took)
         return new
+
+    def searched(self, network, chunk: ChunkState, rows: Tensor, images, target, number: int, place: int) -> Tensor:
+        """Attack rows of a chunk with one network and count the hits; the rows that it is wrong on already."""
+        x, y = images[rows].to(self.device), target[rows].to(self.device)
+        with torch.no_grad():
+            right = network(x).argmax(dim=1) == y
+        if right.any():
+            attack, part = self.attack, self.parts[place]
+            seed = seed_of(attack.seed, place, part.name, number)
+            x, y = x[right], y[right]
+            found = perturb(part, network, x, y, attack.norm, attack.eps, seed)
+            self.take(chunk, rows[right.cpu()], found, x, y, place)
+        return rows[~right.cpu()]
 
     @torch.no_grad()
     def take(self, chunk: ChunkState, rows: Tensor, found: Tensor, x: Tensor, y: Tensor, place: int) -> None:
