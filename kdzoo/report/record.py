@@ -5,10 +5,12 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdzoo.report.groups import Group
+if TYPE_CHECKING:  # groups reads runs, whose evaluation reads its arrays here
+    from kdzoo.report.groups import Group
 
 
 def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -24,7 +26,7 @@ def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
         raise ValueError(str(error)) from error
 
 
-def articles(groups: Sequence[Group], name: str, draw: Callable[[Path], str]) -> str:
+def articles(groups: Sequence["Group"], name: str, draw: Callable[[Path], str]) -> str:
     """What ``draw`` makes of the file ``name`` of each group's first run; a damaged file is told in its place."""
     blocks = []
     for group in groups:

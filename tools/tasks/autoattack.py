@@ -43,6 +43,9 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fast", action="store_true", help="search in bfloat16 first; hits are verified, the rest attacked in float32"
     )
+    parser.add_argument(
+        "--backend", choices=("kdzoo", "pyautoattack"), default="kdzoo", help="whose APGD (default kdzoo's, faster)"
+    )
     parser.add_argument("--no-fold", action="store_true", help="search with the batch norms as they are")
     parser.add_argument("--shard", help="I/N: this process's share, from 0; torchrun and accelerate set it themselves")
 
@@ -80,12 +83,10 @@ class Attacked:
         import torch
 
         from kdzoo.errors import UserError
-        from kdzoo.robust.attacks.autoattack.parts import require_pyautoattack
         from kdzoo.robust.certify.run import read_images, wanted_images
 
         if not arguments.out:
             raise UserError(f"--task {arguments.task} needs --out, the folder of its state: a killed run goes on there")
-        require_pyautoattack()
         self.arguments, self.data, self.out = arguments, data, Path(arguments.out)
         self.shard, self.parts = which_shard(arguments.shard), custom_parts(arguments)
         self.model = model.to(own_device(model))
@@ -101,7 +102,15 @@ class Attacked:
 
         options = self.arguments
         attack = AutoAttack(
-            norm, eps, options.version, self.parts, options.seed, options.batch, options.fast, not options.no_fold
+            norm,
+            eps,
+            options.version,
+            self.parts,
+            options.seed,
+            options.batch,
+            options.fast,
+            not options.no_fold,
+            options.backend,
         )
         state = self.out / f"autoattack_{norm}"
         print(f"AutoAttack {options.version}, {norm} eps {eps:.6g}, {len(self.images)} images, state in {state}")

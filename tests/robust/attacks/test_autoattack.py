@@ -56,7 +56,7 @@ def test_versions_have_the_attacks_and_parameters_of_pyautoattack(version, norm)
 def test_the_same_points_fall_as_with_pyautoattack(norm, monkeypatch):
     model, x, y = example()
     monkeypatch.setattr(runner, "seed_of", lambda *_: 7)
-    attack = AutoAttack(norm, EPS[norm], "custom", SHORT, fold=False)
+    attack = AutoAttack(norm, EPS[norm], "custom", SHORT, fold=False, backend="pyautoattack")
     result = attack.evaluate(model, x, y)
     peer = pyautoattack.AutoAttack(
         model, norm=norm, eps=EPS[norm], seed=7, version="custom", attacks=[part["name"] for part in SHORT]
@@ -328,11 +328,31 @@ def test_bad_input_is_told_in_one_line(change, message):
         (dict(version="custom", attacks=[dict(name="square", queries=0)]), "queries"),
         (dict(version="custom", attacks=[dict(nam="square")]), "a name or a dict"),
         (dict(chunk=0), "chunk"),
+        (dict(backend="peer"), "one of kdzoo, pyautoattack"),
     ],
 )
 def test_bad_settings_are_told_before_anything_runs(settings, message):
     with pytest.raises(ValueError, match=message):
         AutoAttack(**settings)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_both_backends_break_about_the_same_images(norm):
+    model, x, y = example(images=60)
+    parts = [dict(name=name, steps=20, larger_eps=norm == "L1") for name in ("apgd-ce", "apgd-dlr", "apgd-t")]
+    attack = AutoAttack(norm, EPS[norm], "custom", parts)
+    own, peer = (replace(attack, backend=backend).evaluate(model, x, y) for backend in ("kdzoo", "pyautoattack"))
+    assert (own.robust != peer.robust).sum() <= 2 and 0 < peer.robust_accuracy < peer.clean_accuracy
+    assert own.settings["backend"] == "kdzoo" and within(own.images(x), x, norm, EPS[norm]).all()
+
+
+def test_apgd_alone_needs_no_pyautoattack(monkeypatch):
+    model, x, y = example()
+    monkeypatch.setitem(sys.modules, "pyautoattack.square", None)
+    result = AutoAttack(version="custom", attacks=SHORT[:2]).evaluate(model, x, y)
+    assert result.robust_accuracy < result.clean_accuracy
+    with pytest.raises(UserError, match="pip install pyautoattack"):
+        AutoAttack().evaluate(model, x, y)
 
 
 def test_custom_takes_names_dicts_and_parts():

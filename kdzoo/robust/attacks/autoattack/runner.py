@@ -15,7 +15,7 @@ from kdzoo.robust.attacks.autoattack.budget import into_budget, within
 from kdzoo.robust.attacks.autoattack.estimate import Outlook, Speed
 from kdzoo.robust.attacks.autoattack.inputs import check_eps, check_images, check_labels, check_shares
 from kdzoo.robust.attacks.autoattack.network import SearchNetwork
-from kdzoo.robust.attacks.autoattack.parts import perturb, require_pyautoattack
+from kdzoo.robust.attacks.autoattack.parts import BACKENDS, needs_pyautoattack, perturb, require_pyautoattack
 from kdzoo.robust.attacks.autoattack.result import AutoAttackResult, gathered
 from kdzoo.robust.attacks.autoattack.state import (
     CLEAN_WRONG,
@@ -52,7 +52,9 @@ class Progress:
 @ATTACKS.register()
 @dataclass(frozen=True)
 class AutoAttack:
-    """AutoAttack (Croce and Hein, ICML 2020; for L1: "Mind the box", ICML 2021), through pyautoattack.
+    """AutoAttack (Croce and Hein, ICML 2020; for L1: "Mind the box", ICML 2021).
+
+    FAB and Square are pyautoattack's, APGD is kdzoo's, which works on broken images no longer, or pyautoattack's.
 
     Images are attacked in chunks of ``chunk`` by their index, and every random number comes from a generator seeded
     by (seed, attack, chunk number). So a result is a function of the settings, chunk among them, and not of where a
@@ -68,6 +70,7 @@ class AutoAttack:
         fast: search in bfloat16 first; its hits count where they hold in float32, and what it leaves is attacked
             once more in float32. Worth it on GPUs; default off.
         fold: fold batch norm for the search where that is exact up to rounding; default on.
+        backend: whose APGD: ``"kdzoo"`` (default) or ``"pyautoattack"``.
 
     Raises:
         ValueError: a setting out of range.
@@ -86,6 +89,7 @@ class AutoAttack:
     chunk: int = 250
     fast: bool = False
     fold: bool = True
+    backend: str = "kdzoo"
 
     def __post_init__(self):
         parts_of(self.version, self.norm, self.attacks)
@@ -95,6 +99,8 @@ class AutoAttack:
             raise ValueError(
                 f"eps {self.eps:g} reaches every image in Linf; pixels are in [0, 1], so write 8/255, not 8"
             )
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend is expected to be one of {', '.join(BACKENDS)} but got {self.backend!r}")
         if self.chunk < 1:
             raise ValueError(f"chunk is expected to be 1 or more but got {self.chunk}")
 
@@ -127,7 +133,6 @@ class AutoAttack:
             ValueError: images outside [0, 1], labels out of range, an eps beyond the box, a model in training mode.
             UserError: the folder holds another run; pyautoattack is missing.
         """
-        require_pyautoattack()
         return _Evaluation(self, model, images, target, state, shard or Shard(), dict(settings or {})).run(progress)
 
 
@@ -145,6 +150,8 @@ class _Evaluation:
         with torch.no_grad():
             self.num_classes = check_labels(model(first[:8]), target)
         self.parts, said = fit_classes(parts_of(attack.version, attack.norm, attack.attacks), self.num_classes)
+        if any(needs_pyautoattack(part, attack.backend) for part in self.parts):
+            require_pyautoattack()
         self.names = distinct([part.name for part in self.parts])
         self.cautions = [Caution("classes", sentence) for sentence in said]
         self.cautions += look_at(model, first, target[: attack.chunk].to(self.device), attack.version)
@@ -158,11 +165,13 @@ class _Evaluation:
     def key(self) -> dict[str, Any]:
         """Everything the result depends on, apart from the machine."""
         attack = self.attack
-        return dict(
+        key = dict(
             norm=attack.norm, eps=attack.eps, version=attack.version, attacks=[asdict(part) for part in self.parts],
             seed=attack.seed, chunk=attack.chunk, fast=attack.fast, folded=self.search[-1].folded,
             model=model_fingerprint(self.model), images=images_fingerprint(self.images, self.target),
         )  # fmt: skip
+        # A folder without this entry was written with pyautoattack's APGD.
+        return key if attack.backend == "pyautoattack" else key | dict(backend=attack.backend)
 
     def run(self, progress: Callable[[Progress], None]) -> AutoAttackResult:
         for number in self.mine:
@@ -218,7 +227,8 @@ class _Evaluation:
             attack, part = self.attack, self.parts[place]
             seed = seed_of(attack.seed, place, part.name, number)
             x, y = x[right], y[right]
-            found = perturb(part, network, x, y, attack.norm, attack.eps, seed)
+            numbers = (number * attack.chunk + rows[right.cpu()]).tolist()
+            found = perturb(part, network, x, y, attack.norm, attack.eps, seed, attack.backend, numbers)
             self.take(chunk, rows[right.cpu()], found, x, y, place)
         return rows[~right.cpu()]
 
