@@ -3,7 +3,7 @@ _base_ = ["_base_/data/digits.py", "_base_/runtime/default.py"]
 
 seeds = [0, 1, 2]
 data = dict(train_limit=200)  # where data is scarce, a teacher's answers tell more than the labels
-epochs = 100
+epochs = 80
 batch_size = 32
 schedule = dict(type="Cosine")
 runtime = dict(evaluate_every=10)

@@ -8,7 +8,7 @@ losses = [
     dict(type="CrossEntropy", weight=0.1),
     dict(type="KD", temperature=2.0, standardize=True, weight=9.0),
 ]
-epochs = 100
+epochs = 80
 batch_size = 32
 optimizer = dict(type="AdamW", lr=0.003, weight_decay=0.01)
 schedule = dict(type="Cosine")
