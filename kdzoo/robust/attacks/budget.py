@@ -71,6 +71,12 @@ def add_towards(images: Tensor, change: Tensor) -> Tensor:
     return torch.where(farther, torch.nextafter(total, images), total)
 
 
+def keeps_budget(adversarial: Tensor, images: Tensor, norm: str, eps: float) -> Tensor:
+    """[B] bool: finite, in [0, 1], and at most eps away in float64; no tolerance."""
+    inside = ((adversarial >= 0) & (adversarial <= 1)).flatten(1).all(dim=1)  # false for NaN
+    return inside & (change_norm(adversarial.double() - images.double(), norm) <= eps)
+
+
 def verify_budget(adversarial: Tensor, images: Tensor, norm: str, eps: float | None) -> Tensor:
     """The last word of every attack: pull into the budget, then make sure in float64.
 
@@ -86,7 +92,7 @@ def verify_budget(adversarial: Tensor, images: Tensor, norm: str, eps: float | N
         inside = torch.isfinite(adversarial).all()
     else:
         adversarial = within_budget(adversarial, images, norm, eps)
-        inside = (change_norm(adversarial.double() - images.double(), norm) <= eps).all()
-    if not inside & (adversarial >= 0).all() & (adversarial <= 1).all():
+        inside = keeps_budget(adversarial, images, norm, eps).all()
+    if not inside:
         raise ValueError("adversarial images are not finite: the model's gradients or logits are nan or infinite")
     return adversarial

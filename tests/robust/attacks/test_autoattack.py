@@ -18,8 +18,9 @@ from torch import nn
 from kdzoo.errors import UserError
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.autoattack import AutoAttack, Union, runner
-from kdzoo.robust.attacks.autoattack.budget import distance, into_budget, within
 from kdzoo.robust.attacks.autoattack.versions import Part, fit_classes, parts_of
+from kdzoo.robust.attacks.budget import keeps_budget, within_budget
+from kdzoo.robust.attacks.projections import change_norm
 from kdzoo.robust.certify.run import Shard
 
 pyautoattack = pytest.importorskip("pyautoattack")
@@ -79,7 +80,8 @@ def test_every_hit_is_inside_the_budget_and_wrong_in_a_plain_forward_pass():
     for norm, eps in EPS.items():
         result = AutoAttack(norm, eps, "custom", SHORT, chunk=7).evaluate(model, x, y)
         images = result.images(x)
-        assert within(images, x, norm, eps).all() and float(distance(images, x, norm).max()) <= eps
+        assert keeps_budget(images, x, norm, eps).all()
+        assert float(change_norm(images.double() - x.double(), norm).max()) <= eps
         with torch.no_grad():
             predicted = model(images).argmax(dim=1)
         assert ((predicted == y) == result.robust).all() and (predicted == result.predicted).all()
@@ -90,18 +92,18 @@ def test_every_hit_is_inside_the_budget_and_wrong_in_a_plain_forward_pass():
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
-def test_into_budget_is_exact_in_float64_and_changes_little(norm):
+def test_within_budget_is_exact_in_float64_and_changes_little(norm):
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(200, 3, 6, 6, generator=generator)
     x[:50] = x[:50].round()  # at the box's walls
     for eps in (EPS[norm], EPS[norm] / 1000):
         y = x + torch.randn(x.shape, generator=generator) * eps * torch.rand(200, 1, 1, 1, generator=generator)
-        found = into_budget(y, x, norm, eps)
-        assert found.dtype == torch.float32 and within(found, x, norm, eps).all()
-        kept = within(y, x, norm, eps * 0.999)
+        found = within_budget(y, x, norm, eps)
+        assert found.dtype == torch.float32 and keeps_budget(found, x, norm, eps).all()
+        kept = keeps_budget(y, x, norm, eps * 0.999)
         torch.testing.assert_close(found[kept], y[kept], rtol=0, atol=1e-7)
-    assert not within(torch.full_like(x, float("nan")), x, norm, 1.0).any()
-    assert within(into_budget(torch.full_like(x, float("nan")), x, norm, 0.1), x, norm, 0.1).all()
+    assert not keeps_budget(torch.full_like(x, float("nan")), x, norm, 1.0).any()
+    assert keeps_budget(within_budget(torch.full_like(x, float("nan")).nan_to_num(), x, norm, 0.1), x, norm, 0.1).all()
 
 
 def test_what_an_attack_claims_beyond_the_budget_or_without_a_wrong_class_is_not_counted(monkeypatch):
@@ -110,7 +112,7 @@ def test_what_an_attack_claims_beyond_the_budget_or_without_a_wrong_class_is_not
     assert AutoAttack(version="custom", attacks=["square"]).evaluate(model, x, y).robust_accuracy == 22 / 23
     monkeypatch.setattr(runner, "perturb", lambda part, network, images, *_: torch.rand_like(images))
     result = AutoAttack(version="custom", attacks=["square"], eps=1e-6).evaluate(model, x, y)
-    assert within(result.images(x), x, "Linf", 1e-6).all()
+    assert keeps_budget(result.images(x), x, "Linf", 1e-6).all()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 30])
@@ -149,7 +151,7 @@ def test_it_is_registered_and_returns_a_batch():
     model, x, y = example()
     attack = ATTACKS.build(dict(type="AutoAttack", eps=0.03, version="custom", attacks=SHORT))
     found = attack(model, x, y)
-    assert found.shape == x.shape and float(distance(found, x, "Linf").max()) <= 0.03
+    assert found.shape == x.shape and float(change_norm(found.double() - x.double(), "Linf").max()) <= 0.03
     assert (model(found).argmax(dim=1) != y).sum() > 1
 
 
@@ -343,7 +345,7 @@ def test_both_backends_break_about_the_same_images(norm):
     attack = AutoAttack(norm, EPS[norm], "custom", parts)
     own, peer = (replace(attack, backend=backend).evaluate(model, x, y) for backend in ("kdzoo", "pyautoattack"))
     assert (own.robust != peer.robust).sum() <= 2 and 0 < peer.robust_accuracy < peer.clean_accuracy
-    assert own.settings["backend"] == "kdzoo" and within(own.images(x), x, norm, EPS[norm]).all()
+    assert own.settings["backend"] == "kdzoo" and keeps_budget(own.images(x), x, norm, EPS[norm]).all()
 
 
 def test_apgd_alone_needs_no_pyautoattack(monkeypatch):

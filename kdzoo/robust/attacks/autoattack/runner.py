@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
-from kdzoo.robust.attacks.autoattack.budget import into_budget, within
 from kdzoo.robust.attacks.autoattack.estimate import Outlook, Speed
 from kdzoo.robust.attacks.autoattack.inputs import check_eps, check_images, check_labels, check_shares
 from kdzoo.robust.attacks.autoattack.network import SearchNetwork
@@ -27,6 +26,7 @@ from kdzoo.robust.attacks.autoattack.state import (
 )
 from kdzoo.robust.attacks.autoattack.versions import Part, fit_classes, parts_of
 from kdzoo.robust.attacks.autoattack.warnings import Caution, look_at, square_gain
+from kdzoo.robust.attacks.budget import keeps_budget, within_budget
 from kdzoo.robust.certify.run import Shard
 
 
@@ -240,9 +240,9 @@ class _Evaluation:
         if len(changed) == 0:
             return
         origin = origin[changed]
-        candidates = into_budget(found.cpu()[changed], origin, self.attack.norm, self.attack.eps)
+        candidates = within_budget(found.cpu()[changed].nan_to_num(), origin, self.attack.norm, self.attack.eps)
         predicted = self.model(candidates.to(self.device)).argmax(dim=1).cpu()
-        hit = (predicted != y.cpu()[changed]) & within(candidates, origin, self.attack.norm, self.attack.eps)
+        hit = (predicted != y.cpu()[changed]) & keeps_budget(candidates, origin, self.attack.norm, self.attack.eps)
         for place_in_batch in hit.nonzero().flatten().tolist():
             row = int(rows[changed[place_in_batch]])
             chunk.broken_by[row] = place + 1
