@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 import kdzoo
 from kdzoo.config import Config
@@ -67,7 +68,7 @@ def publish(
     if metrics is None or not (run / folder.LAST).is_file():
         raise UserError(f"{run} holds no finished run; give the folder with {folder.METRICS} and {folder.LAST}")
     index = root / "kdzoo" / "zoo" / "index.json"
-    entries = parse_index(json.loads(index.read_text(encoding="utf-8")), index) if index.is_file() else {}
+    entries = _entries(index)
     if name in entries and not replace:
         raise UserError(f"the zoo has {name!r} already; choose another name, or replace it with --replace")
     trained = Config.from_file(run / folder.CONFIG)
@@ -99,8 +100,13 @@ def publish(
         temporary.unlink(missing_ok=True)
     card = weights.with_suffix(".md")
     write_text(card, model_card(entry, precision, metrics))
-    write_index({**entries, name: entry}, index)
+    with FileLock(index.with_name(f".{index.name}.lock")):  # another publish may have entered a network meanwhile
+        write_index({**_entries(index), name: entry}, index)
     return Published(entry, weights, card, precision, full, stored)
+
+
+def _entries(index: Path) -> dict[str, Entry]:
+    return parse_index(json.loads(index.read_text(encoding="utf-8")), index) if index.is_file() else {}
 
 
 def _store(trained: Config, last: Path, path: Path) -> tuple[Scores, Scores, str, Any, int]:

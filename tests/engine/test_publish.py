@@ -1,5 +1,6 @@
 """From a run's folder to the zoo: the entry, the file and the card say the same as the run."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from kdzoo.files import write_text
 from kdzoo.models import create_model, save_weights
 from kdzoo.tools import publish as tool
 from kdzoo.zoo.cache import sha256_of
+
+module = importlib.import_module("kdzoo.engine.publish")
 
 
 @pytest.fixture
@@ -63,6 +66,20 @@ def test_float16_only_where_no_answer_is_lost(run):
     made = publish(run, "digits/full", root=Path("."))
     assert made.precision == "float32" and made.stored.top1 == made.full.top1
     assert {t.dtype for t in load_file(made.weights).values()} == {torch.float32, torch.int64}
+
+
+def test_an_entry_made_meanwhile_is_kept(run, monkeypatch):
+    real = module._store
+
+    def slow(*arguments):
+        monkeypatch.setattr(module, "_store", real)
+        publish(run, "digits/other", root=Path("."))
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "_store", slow)
+    publish(run, "digits/tiny", root=Path("."))
+    names = [entry["name"] for entry in json.loads(Path("kdzoo/zoo/index.json").read_text())]
+    assert sorted(names) == ["digits/other", "digits/tiny"]
 
 
 def test_larger_files_go_beside_the_package(run, monkeypatch):

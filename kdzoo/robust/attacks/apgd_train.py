@@ -38,7 +38,8 @@ class APGDTrain:
             raise ValueError(f"expected steps >= 1 and a loss of ce and dlr but got {self.steps}, {self.loss!r}")
 
     def __call__(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-        return apgd_train(model, images, target, self.norm, self.eps, self.steps, self.loss).best
+        best = apgd_train(model, images, target, self.norm, self.eps, self.steps, self.loss).best
+        return verify_budget(best, images, self.norm, self.eps)
 
 
 def apgd_train(
@@ -54,8 +55,8 @@ def apgd_train(
     """Adversarial images to train on: ``best`` [B, ...] with its ``loss`` [B], and which are ``broken`` [B].
 
     It starts at the image, without noise, moves 5 % of the pixels first in L1 (20 % in evaluation), keeps every image
-    to the last step and leaves out the last backward pass. Nothing waits for the device but one check of the budget at
-    the end. The model is in evaluation mode while attacked and comes back as it was.
+    to the last step and leaves out the last backward pass. Every step keeps to the budget, and nothing waits for the
+    device. The model is in evaluation mode while attacked and comes back as it was.
 
     Args:
         model: images in [0, 1] -> logits; in any mode.
@@ -82,6 +83,4 @@ def apgd_train(
             model, images, target, images, norm, eps, steps, LOSSES[loss], share=share, drop_broken=False,
             last_gradient=False,
         )  # fmt: skip
-        found.best = verify_budget(found.best, images, norm, eps)
-        found.adversarial = verify_budget(found.adversarial, images, norm, eps)
     return found
