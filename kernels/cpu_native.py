@@ -36,7 +36,7 @@ def covers(name: str, student: Tensor) -> bool:
     return (
         name in NATIVE
         and student.dtype == torch.float32
-        and student.device.type == "cpu"
+        and student.is_cpu
         and type(student) in (Tensor, torch.nn.Parameter)
         and student.shape[1] > 1
         and not torch.jit.is_tracing()

@@ -43,6 +43,16 @@ def test_table_json_and_section(files, capsys, attack):
     assert record["clean"].shape == record["change"].shape and len(record["said"]) == len(record["clean"]) > 0
 
 
+def test_the_folded_search_finds_what_the_plain_one_does(files, capsys):
+    found = []
+    for extra in ([], ["--no-fold"]):
+        assert eval_robust.main([*files, *OPTIONS, *extra]) == 0, capsys.readouterr().err
+        found.append(json.loads(Path("run/robust_pgd.json").read_text()))
+    assert [result["folded"] for result in found] == [True, False]
+    for folded, plain in zip(*[result["results"] for result in found], strict=True):
+        assert abs(folded["top1"] - plain["top1"]) <= 2.5  # one image of 40, by rounding
+
+
 def test_the_section_draws_the_record_and_tells_of_a_damaged_one(files):
     from types import SimpleNamespace
 

@@ -18,19 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=20, help="default 20 (AutoAttack takes 100)")
     parser.add_argument("--restarts", type=int, default=1, help="random starts (default 1)")
     parser.add_argument("--images", type=int, default=500, help="first so many test images (default 500)")
+    parser.add_argument("--no-fold", action="store_true", help="search with the batch norms as they are")
 
 
 def run(arguments: argparse.Namespace, config, model, data) -> dict:
     """Attack norm by norm, print the table, write attacks.npz for the report page."""
+    from kdzoo.robust.attacks.autoattack.network import SearchNetwork
     from kdzoo.robust.attacks.curve import record_arrays, robust_accuracy
 
     epsilons = budgets(arguments)
     batches = first_images(data, arguments.images)
     build = builder(arguments)
+    search = SearchNetwork(model, next(iter(batches()))[0], fold=not arguments.no_fold)
     points, pictures = [], []
     print("norm        eps   robust top-1 %", flush=True)
     for norm in arguments.norms:
-        found, shown = robust_accuracy(model, batches, norm, epsilons[norm], build, tell)
+        found, shown = robust_accuracy(model, batches, norm, epsilons[norm], build, tell, search)
         points += found
         pictures += [shown]
     label = f"{arguments.attack.upper()}-{arguments.steps}"
@@ -46,7 +49,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
             np.savez_compressed(stream, **record_arrays(points, pictures, label, data.classes))
     return dict(
         attack=arguments.attack, loss=arguments.loss, steps=arguments.steps, restarts=arguments.restarts,
-        images=min(arguments.images, data.test.size), results=[vars(point) for point in points],
+        images=min(arguments.images, data.test.size), folded=search.folded, results=[vars(point) for point in points],
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def check_pair(
     if student.shape != other.shape:
         shapes = f"{list(student.shape)} and {list(other.shape)}"
         raise ValueError(f"student_logits and {name} must have one shape, got {shapes}")
-    other = other.detach() if detach else other
+    other = other.detach() if detach and other.requires_grad else other
     return check_logits(student, "student_logits", look), check_logits(other, name, look)
 
 
@@ -108,7 +108,7 @@ def check_weight(weight: float, name: str) -> float:
 
 def _visible(x: Tensor) -> bool:
     """Whether a look at the values costs no waiting and is possible: not under torch.compile and torch.func."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not x.is_cpu or torch.compiler.is_compiling():
         return False
     return torch._C._functorch.maybe_current_level() is None
 

@@ -46,6 +46,7 @@ def robust_accuracy(
     epsilons: Sequence[float],
     build: Callable[[str, float], APGD | PGD],
     told: Callable[[CurvePoint], None] = lambda point: None,
+    search: nn.Module | None = None,
 ) -> tuple[list[CurvePoint], Pictures | None]:
     """Accuracy under one attack at each budget, and pictures of what it did.
 
@@ -59,6 +60,8 @@ def robust_accuracy(
         epsilons: budgets; 0 stands for the clean accuracy.
         build: (norm, eps) -> attack.
         told: called with each point as it is known.
+        search: what the attack climbs on, such as a :class:`~kdzoo.robust.attacks.autoattack.network.SearchNetwork`;
+            what it finds counts where ``model`` itself is wrong. Default: the model.
 
     Example:
         >>> points, pictures = robust_accuracy(model, batches, "Linf", [0, 4 / 255, 8 / 255], lambda n, e: APGD(n, e))
@@ -70,14 +73,14 @@ def robust_accuracy(
     count, points, pictures = max(1, sum(map(len, held))), [], None
     for eps in sorted(set(epsilons)):
         if eps > 0:
-            found = _at(model, batches, held, build(norm, eps))
+            found = _at(model, model if search is None else search, batches, held, build(norm, eps))
             pictures = Pictures(norm, eps, *found) if found is not None else pictures
         points.append(CurvePoint(norm, eps, 100 * sum(int(part.sum()) for part in held) / count))
         told(points[-1])
     return points, pictures
 
 
-def _at(model, batches, held: list[Tensor], attack) -> tuple[Tensor, Tensor, Tensor] | None:
+def _at(model, search, batches, held: list[Tensor], attack) -> tuple[Tensor, Tensor, Tensor] | None:
     """Attack what still holds; ``held`` is brought up to date. Up to 8 broken images, or ``None``."""
     kept, start = [], 0
     for place, (images, target) in enumerate(batches()):
@@ -88,9 +91,9 @@ def _at(model, batches, held: list[Tensor], attack) -> tuple[Tensor, Tensor, Ten
             continue
         clean, wanted = images[rows], target[rows]
         if isinstance(attack, APGD):
-            adversarial = attack.attack(model, clean, wanted, numbers=numbers).adversarial
+            adversarial = attack.attack(search, clean, wanted, numbers=numbers).adversarial
         else:
-            adversarial = attack(model, clean, wanted, numbers=numbers)
+            adversarial = attack(search, clean, wanted, numbers=numbers)
         with torch.no_grad():
             said = model(adversarial).argmax(dim=1)
         broken = said != wanted
