@@ -64,18 +64,19 @@ def compute(
     Raises:
         IndexError: a label that is no class, an order that is no permutation.
     """
-    student, teacher = _rows(student), _rows(teacher if teacher.dtype == torch.float32 else teacher.float())
+    student, stride = _rows(student)
+    teacher, teacher_stride = _rows(teacher if teacher.dtype == torch.float32 else teacher.float())
     order = parameters.get("order")
     if order is not None:
         order = order.to(torch.int32).contiguous()
     target = None if target is None else target.contiguous()
     size, classes = student.shape
     one = reduction != "none"
-    loss = student.new_empty(() if one else size)
-    grad = student.new_empty(size, classes) if need_grad else None
+    loss = torch.empty(() if one else size, dtype=torch.float32)
+    grad = torch.empty(size, classes, dtype=torch.float32) if need_grad else None
     batch = _Batch(
         student.data_ptr(), teacher.data_ptr(), _address(target), _address(order), None if one else loss.data_ptr(),
-        _address(grad), loss.data_ptr() if one else None, size, classes, student.stride(0), teacher.stride(0), scale,
+        _address(grad), loss.data_ptr() if one else None, size, classes, stride, teacher_stride, scale,
         1.0 if reduction == "sum" else 1 / size if size else float("nan"),
         tuple([parameters[key] for key in NATIVE[name]]), parameters.get("standardize", False),
         torch.get_num_threads() if size * classes >= SMALLEST_THREADED else 1,
@@ -84,9 +85,10 @@ def compute(
     return loss, grad
 
 
-def _rows(logits: Tensor) -> Tensor:
-    """Neighbouring classes lie side by side in memory."""
-    return logits if logits.stride(1) == 1 else logits.contiguous()
+def _rows(logits: Tensor) -> tuple[Tensor, int]:
+    """The logits with neighbouring classes side by side in memory, and how far apart their rows are."""
+    rows, classes = logits.stride()
+    return (logits, rows) if classes == 1 else (logits.contiguous(), logits.shape[1])
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -82,6 +82,10 @@ def _chosen(backend: str) -> str:
 def _engine(name: str, backend: str, student: Tensor, parameters: dict) -> str | None:
     if backend == "torch":
         return None
+    if backend == "auto" and student.is_cpu:
+        least = 0 if parameters.get("standardize") else SMALLEST_ON_CPU.get(name)
+        enough = least is not None and (student.numel() >= least or covers(name, student))
+        return "cpu" if enough else None
     device = student.device.type
     if backend == "triton":
         if not _runs_triton(device):
@@ -92,10 +96,6 @@ def _engine(name: str, backend: str, student: Tensor, parameters: dict) -> str |
         if student.dtype == torch.float64:
             raise ValueError("backend 'triton' takes float32, float16 and bfloat16 logits, got float64; use 'torch'")
         return "triton"
-    if device == "cpu":
-        least = 0 if parameters.get("standardize") else SMALLEST_ON_CPU.get(name)
-        enough = least is not None and (student.numel() >= least or covers(name, student))
-        return "cpu" if enough else None
     large = student.numel() >= SMALLEST_ON_CUDA and student.dtype != torch.float64
     return "triton" if device == "cuda" and large and _runs_triton(device) else None
 
@@ -103,8 +103,9 @@ def _engine(name: str, backend: str, student: Tensor, parameters: dict) -> str |
 def _covered(student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict) -> bool:
     if teacher is not None and (teacher.dtype == torch.float64) != (student.dtype == torch.float64):
         return False
-    if any(isinstance(x, Tensor) and name != "order" for name, x in parameters.items()):
-        return False
+    for name, value in parameters.items():
+        if isinstance(value, Tensor) and name != "order":
+            return False
     if target is not None and target.ndim != 1:
         return False
     # Neither vmap nor forward-mode derivatives are defined for the operators.

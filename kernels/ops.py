@@ -72,7 +72,7 @@ def call(
         values = [parameters[key] for key in NAMES[name]]
         return OPERATORS[name](student, teacher, target, *values, reduction, engine, need_grad)[0]
     if need_grad:
-        return _Direct.apply(student, teacher, target, name, parameters, reduction, engine)
+        return _Direct.apply(student, (teacher, target, name, parameters, reduction, engine))
     return _forward(name, student, teacher, target, parameters, reduction, engine, False)[0]
 
 
@@ -80,25 +80,26 @@ class _Direct(torch.autograd.Function):
     """The operator's work in the caller's autograd graph."""
 
     @staticmethod
-    def forward(ctx, student, teacher, target, name, parameters, reduction, engine):
+    def forward(ctx, student, rest):
+        teacher, target, name, parameters, reduction, engine = rest  # one argument costs autograd less than six
         loss, grad = _forward(name, student, teacher, target, parameters, reduction, engine, True)
         _save(ctx, name, student, teacher, target, grad, parameters, reduction, engine)
         return loss
 
     @staticmethod
     def backward(ctx, grad_loss):
-        return _backward(ctx, grad_loss), None, None, None, None, None, None
+        return _backward(ctx, grad_loss), None
 
 
 def _forward(
     name: str, student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict, reduction: str,
     engine: str, need_grad: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    from kdzoo.kernels.dispatch import implementation
-
     scale = 1 / max(1, student.shape[0]) if _averaged_here(student, reduction) else 1.0
     if engine == "cpu" and covers(name, student):
         return compute(name, student, teacher, target, parameters, reduction, scale, need_grad)
+    from kdzoo.kernels.dispatch import implementation
+
     rows, grad = implementation(name, engine)(
         student, teacher, target, **parameters, reduction_scale=scale, need_grad=need_grad
     )
@@ -106,17 +107,17 @@ def _forward(
 
 
 def _save(ctx, name, student, teacher, target, grad, parameters, reduction, engine) -> None:
-    held = [key for key, value in parameters.items() if isinstance(value, Tensor)]
-    ctx.save_for_backward(student, teacher, target, grad, *[parameters[key] for key in held])
-    kept = {key: value for key, value in parameters.items() if key not in held} if held else parameters
-    ctx.call = name, kept, held, reduction, engine
+    order = parameters.get("order")
+    ctx.save_for_backward(student, teacher, target, grad, order)
+    kept = parameters if order is None else {**parameters, "order": None}
+    ctx.call = name, kept, reduction, engine
 
 
 def _backward(ctx, grad_loss: Tensor) -> Tensor:
-    student, teacher, target, grad, *tensors = ctx.saved_tensors
-    name, parameters, held, reduction, engine = ctx.call
+    student, teacher, target, grad, order = ctx.saved_tensors
+    name, parameters, reduction, engine = ctx.call
     if torch.is_grad_enabled():
-        parameters = parameters | dict(zip(held, tensors, strict=True))
+        parameters = parameters if order is None else {**parameters, "order": order}
         return _again(name, student, teacher, target, parameters, reduction, grad_loss)
     return _scaled(student, grad, grad_loss, reduction, engine)
 

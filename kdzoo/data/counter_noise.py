@@ -1,29 +1,29 @@
 """Gaussian noise that is a function of its key: no state, so no order, batch size or process count matters.
 
-On the CPU NumPy's Philox-4x64 with its ziggurat draws it; on other devices Philox-4x32-10 written in torch
-operations and the Box-Muller transform do (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-The two give different noise of the same law, so what was drawn on one kind of device is continued on that kind.
+Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and the Box-Muller transform:
+on the CPU in C where a compiler is, else in torch operations. They differ by rounding.
 """
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kdzoo.kernels.normal import normal_rows
+
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-SHARE = 50_000  # numbers a thread should have to draw before it is worth starting
+AT_ONCE = 1 << 20  # numbers drawn by torch operations, each of which takes about 200 bytes meanwhile
 
 
 def counter_normal(
     seed: int, streams: np.ndarray, positions: np.ndarray, shape: Sequence[int], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Standard normal rows; row i depends on (seed, streams[i], positions[i], shape) and the kind of device alone.
+    """Standard normal rows; row i depends on (seed, streams[i], positions[i], shape) alone, up to rounding.
 
     Args:
         seed: 0 to 2^32 - 1.
@@ -55,26 +55,14 @@ def counter_normal(
 
 
 def _on_cpu(seed: int, streams: np.ndarray, positions: np.ndarray, shape: Sequence[int]) -> Tensor:
-    rows = np.empty((len(streams), math.prod(shape)), dtype=np.float32)
-    workers = min(torch.get_num_threads(), rows.size // SHARE)
-    if workers < 2:
-        _fill(rows, seed, streams, positions)
-    else:  # NumPy lets go of the interpreter while it draws a row
-        parts = [np.array_split(values, workers) for values in (rows, streams, positions)]
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(_fill, parts[0], [seed] * workers, *parts[1:]))
-    return torch.from_numpy(rows).view(len(rows), *shape)
-
-
-def _fill(rows: np.ndarray, seed: int, streams: np.ndarray, positions: np.ndarray) -> None:
-    bits = np.random.Philox(key=[seed, 0])
-    generator, state = np.random.Generator(bits), bits.state
-    # Setting the state costs less than a new generator a row. The lowest counter word runs within a row.
-    state["buffer_pos"], state["has_uint32"] = 4, 0
-    for row, stream, position in zip(rows, streams.tolist(), positions.tolist(), strict=True):
-        state["state"]["counter"][:] = (0, 0, position, stream)
-        bits.state = state
-        generator.standard_normal(dtype=np.float32, out=row)
+    size = math.prod(shape)
+    rows = normal_rows(seed, streams, positions, size)
+    if rows is None:
+        some = max(1, AT_ONCE // max(1, size))
+        starts = range(0, max(1, len(streams)), some)
+        keys = [[torch.from_numpy(part[start : start + some]) for part in (streams, positions)] for start in starts]
+        rows = torch.cat([philox_normal(seed, *pair, (size,), torch.device("cpu")) for pair in keys])
+    return rows.view(len(rows), *shape)
 
 
 def philox_normal(seed: int, streams: Tensor, positions: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:

@@ -63,21 +63,32 @@ static inline float exp_of(float x) {
     return x < -87.3f ? 0.0f : p * power;
 }
 
-/* log of a positive normal number, to 1e-7: exponent, and atanh's series in f / (2 + f) for the rest. */
-static inline float log_of(float x) {
+/* A positive normal number as 2^exponent (1 + f), f from sqrt(1/2) - 1 to sqrt(2) - 1. */
+typedef struct {
+    float f;
+    int32_t exponent;
+} Log;
+
+static inline Log log_parts(float x) {
     int32_t bits = to_bits(x);
     int32_t exponent = (bits - 0x3f3504f3) >> 23;
-    float f = from_bits(bits - exponent * (1 << 23)) - 1.0f; /* from sqrt(1/2) - 1 to sqrt(2) - 1 */
-    float s = f / (2.0f + f), z = s * s;
+    return (Log){from_bits(bits - exponent * (1 << 23)) - 1.0f, exponent};
+}
+
+/* The logarithm of those parts, to 1e-7: atanh's series in f / (2 + f). */
+static inline float log_sum_of(Log parts) {
+    float f = parts.f, s = f / (2.0f + f), z = s * s;
     float p = 0.24279079f;
     p = p * z + 0.28498787f;
     p = p * z + 0.40000972f;
     p = p * z + 0.66666663f;
     float half = 0.5f * f * f;
     float tail = s * (half + z * p);
-    float e = (float)exponent;
+    float e = (float)parts.exponent;
     return e * 0.693359375f + (f - (half - (tail - e * 2.12194440e-4f)));
 }
+
+static inline float log_of(float x) { return log_sum_of(log_parts(x)); }
 
 static inline int is_class(int64_t label, int64_t classes) { return 0 <= label && label < classes; }
 

@@ -5,9 +5,12 @@ import pytest
 import torch
 from scipy import stats
 
+from kdzoo.data import counter_noise
 from kdzoo.data.counter_noise import MASK, counter_normal, philox_4x32, philox_normal
 from kdzoo.data.gaussian_noise import GaussianNoise
 from kdzoo.data.pipeline import Pipeline
+from kdzoo.kernels import normal
+from kdzoo.kernels.native import library
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,34 @@ def test_rows_are_normal_and_depend_on_their_key_alone(make):
     assert torch.equal(make(3, streams[order], positions[order], (3, 5, 7)), rows[order])
     assert not torch.equal(make(4, streams, positions, (3, 5, 7)), rows)
     assert len(np.unique(rows.flatten(1)[:, 0].numpy())) == 300
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (7,), (3, 85)])
+def test_c_draws_what_the_torch_operations_define(shape):
+    if library() is None:
+        pytest.skip("no C compiler here")
+    streams, positions = np.array([0, 5, MASK, 7]), np.array([0, 1, 3, MASK])
+    found = counter_normal(MASK, streams, positions, shape)
+    keys = torch.from_numpy(streams), torch.from_numpy(positions)
+    wanted = philox_normal(MASK, *keys, shape, torch.device("cpu"))
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_without_a_compiler_the_noise_is_the_same(monkeypatch):
+    streams, positions = np.full(5, 3), np.arange(5)
+    found = counter_normal(1, streams, positions, (3, 4, 4))
+    monkeypatch.setattr(normal, "library", lambda: None)
+    monkeypatch.setattr(counter_noise, "AT_ONCE", 100)  # two rows at a time
+    torch.testing.assert_close(counter_normal(1, streams, positions, (3, 4, 4)), found, rtol=1e-6, atol=1e-7)
+    assert counter_normal(1, streams[:0], positions[:0], (3, 4, 4)).shape == (0, 3, 4, 4)
+
+
+def test_numbers_close_to_zero_keep_their_law():
+    """Of a million, as many as there should be below 1e-4: float32's grid near 1 must not swallow them."""
+    rows = counter_normal(5, np.zeros(400, np.int64), np.arange(400), (2500,)).abs()
+    wanted = 1e6 * 2e-4 / np.sqrt(2 * np.pi)
+    assert abs(int((rows < 1e-4).sum()) - wanted) < 4 * np.sqrt(wanted)
+    assert float((rows == 0).sum()) <= 1
 
 
 def test_threads_draw_the_same_noise():

@@ -51,7 +51,7 @@ def test_auto_and_torch_on_the_cpu(name, pair):
     assert not is_fused(eager)
     auto = CALLS[name](*pair, target)
     assert is_fused(auto) == (name in dispatch.SMALLEST_ON_CPU)
-    near = dict(rtol=1e-5, atol=1e-4)  # float32 times DKD's weight of beta T^2 = 128
+    near = dict(rtol=1e-5, atol=1e-4 if name == "dkd" else 3e-6)  # float32 times DKD's weight of beta T^2 = 128
     torch.testing.assert_close(auto, eager, **near)
     for reduction in ("sum", "none"):
         both = (CALLS[name](*pair, target, reduction=reduction, backend=backend) for backend in ("auto", "torch"))
@@ -107,7 +107,7 @@ def test_torch_vmap_takes_the_reference():
     for loss in (KF.kd, KF.dkd, KF.pld):
         given = (student, teacher) if loss is KF.kd else (student, teacher, target)
         each = torch.stack([loss(*parts) for parts in zip(*given, strict=True)])
-        torch.testing.assert_close(torch.vmap(loss)(*given), each, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(torch.vmap(loss)(*given), each, rtol=1e-5, atol=1e-4 if loss is KF.dkd else 3e-6)
 
 
 def test_the_approximation_of_pld_is_pld_for_every_place(pair):

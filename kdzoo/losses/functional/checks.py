@@ -23,10 +23,11 @@ def full_precision(like: Tensor) -> torch.autocast:
 
 def check_logits(logits: Tensor, name: str, look: bool = True) -> Tensor:
     """Widened ``logits``; ValueError unless they are a floating [B, C] with B >= 1 and C >= 2, without NaN."""
-    if logits.ndim != 2 or not logits.is_floating_point():
-        raise ValueError(f"{name} must be floating logits [B, C], got {logits.dtype} {list(logits.shape)}")
-    if logits.shape[0] < 1 or logits.shape[1] < 2:
-        raise ValueError(f"{name} must have at least 1 row and at least 2 classes, got {list(logits.shape)}")
+    shape = logits.shape  # each look at it makes a new one
+    if len(shape) != 2 or not logits.is_floating_point():
+        raise ValueError(f"{name} must be floating logits [B, C], got {logits.dtype} {list(shape)}")
+    if shape[0] < 1 or shape[1] < 2:
+        raise ValueError(f"{name} must have at least 1 row and at least 2 classes, got {list(shape)}")
     wide = widen(logits)
     # The sum is NaN wherever an entry is, and a tenth of the price of isnan; it is so for inf - inf, too.
     if look and _visible(wide) and isnan(wide.detach().sum().item()) and wide.isnan().any():
