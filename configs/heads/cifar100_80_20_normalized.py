@@ -3,7 +3,7 @@ _base_ = ["../_base_/schedules/onecycle_15e.py", "../_base_/runtime/default.py"]
 
 data = dict(type="ClassSplit", source=dict(type="CIFAR100"), seen=80, seed=0)
 augment = [dict(type="PadCrop", padding=4), dict(type="Flip")]
-student = "resnet20"
+student = "resnet8"
 head = dict(type="NormalizedSoftmaxHead", temperature=0.05, centre=True)
 losses = [dict(type="HeadLoss")]
 epochs = 5

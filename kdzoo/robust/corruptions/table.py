@@ -88,7 +88,7 @@ def corrupt(
 ) -> Tensor:
     """Corrupt a batch (Hendrycks and Dietterich, ICLR 2019).
 
-    What comes out depends on (seed, index, name, severity) and the kind of device, not on the batch. It follows the
+    What comes out depends on (seed, index, name, severity) alone, up to rounding, not on the batch. It follows the
     published definitions with other random numbers, and has no part in CIFAR-10-C: do not report it under that name.
 
     Args:
