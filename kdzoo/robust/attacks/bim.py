@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
-from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.budget import check_eps, verify_budget
 from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 from kdzoo.robust.attacks.fgsm import into_box, loss_gradient
@@ -30,10 +30,9 @@ class BIM:
     step_size: float | None = None
 
     def __post_init__(self):
-        if self.eps < 0 or self.steps < 1 or (self.step_size is not None and self.step_size <= 0):
-            raise ValueError(
-                f"expected eps >= 0, steps >= 1 and step_size > 0 but got {self.eps}, {self.steps}, {self.step_size}"
-            )
+        check_eps(self.eps, "Linf")
+        if self.steps < 1 or (self.step_size is not None and self.step_size <= 0):
+            raise ValueError(f"expected steps >= 1 and step_size > 0 but got {self.steps}, {self.step_size}")
 
     def __call__(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
         return bim(model, images, target, self.eps, self.steps, self.step_size)
@@ -57,6 +56,7 @@ def bim(
         steps: number of steps.
         step_size: of each; ``None``: eps / 4.
     """
+    check_eps(eps, "Linf")
     step_size = eps / 4 if step_size is None else step_size
     x = images.detach()
     with evaluation_mode(model):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
-from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.budget import check_eps, verify_budget
 from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
@@ -34,10 +34,11 @@ class CW:
     eps: float | None = None
 
     def __post_init__(self):
-        if self.steps < 1 or self.searches < 1 or self.lr <= 0 or (self.eps is not None and self.eps < 0):
+        if self.eps is not None:
+            check_eps(self.eps, "L2")
+        if self.steps < 1 or self.searches < 1 or self.lr <= 0:
             raise ValueError(
-                "expected steps >= 1, searches >= 1, lr > 0 and eps >= 0 but got "
-                f"{self.steps}, {self.searches}, {self.lr}, {self.eps}"
+                f"expected steps >= 1, searches >= 1 and lr > 0 but got {self.steps}, {self.searches}, {self.lr}"
             )
 
     def __call__(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
@@ -62,6 +63,8 @@ def cw(
         target: [B] true classes.
         steps, searches, lr, confidence, eps: as of :class:`CW`.
     """
+    if eps is not None:
+        check_eps(eps, "L2")
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
-from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.budget import check_eps, verify_budget
 from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
@@ -32,10 +32,12 @@ class DeepFool:
     eps: float | None = None
 
     def __post_init__(self):
-        if self.steps < 1 or self.overshoot < 0 or self.candidates < 2 or (self.eps is not None and self.eps < 0):
+        if self.eps is not None:
+            check_eps(self.eps, "L2")
+        if self.steps < 1 or self.overshoot < 0 or self.candidates < 2:
             raise ValueError(
-                "expected steps >= 1, overshoot >= 0, candidates >= 2 and eps >= 0 but got "
-                f"{self.steps}, {self.overshoot}, {self.candidates}, {self.eps}"
+                "expected steps >= 1, overshoot >= 0 and candidates >= 2 but got "
+                f"{self.steps}, {self.overshoot}, {self.candidates}"
             )
 
     def __call__(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
@@ -59,6 +61,8 @@ def deepfool(
         target: [B] true classes; an image the model gets wrong already comes back as it is.
         steps, overshoot, candidates, eps: as of :class:`DeepFool`.
     """
+    if eps is not None:
+        check_eps(eps, "L2")
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)

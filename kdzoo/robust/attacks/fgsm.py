@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
-from kdzoo.robust.attacks.budget import verify_budget
+from kdzoo.robust.attacks.budget import check_eps, verify_budget
 from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
@@ -27,8 +27,7 @@ class FGSM:
     eps: float = 8 / 255
 
     def __post_init__(self):
-        if self.eps < 0:
-            raise ValueError(f"eps is expected to be 0 or more but got {self.eps}")
+        check_eps(self.eps, "Linf")
 
     def __call__(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
         return fgsm(model, images, target, self.eps)
@@ -43,6 +42,7 @@ def fgsm(model: nn.Module, images: Tensor, target: Tensor, eps: float = 8 / 255)
         target: [B] true classes.
         eps: L-infinity budget.
     """
+    check_eps(eps, "Linf")
     with evaluation_mode(model):
         check_attack(model, images, target)
         gradient = loss_gradient(model, images, target)

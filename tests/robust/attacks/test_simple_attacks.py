@@ -94,7 +94,11 @@ def test_what_is_wrong_already_or_cannot_be_changed_comes_back(linear, name):
     "cfg",
     [
         dict(type="FGSM", eps=-1.0),
+        dict(type="FGSM", eps=0.0),
+        dict(type="BIM", eps=8.0),
         dict(type="BIM", steps=0),
+        dict(type="DeepFool", eps=0.0),
+        dict(type="CW", eps=0.0),
         dict(type="DeepFool", candidates=1),
         dict(type="CW", lr=0.0),
     ],
@@ -102,5 +106,5 @@ def test_what_is_wrong_already_or_cannot_be_changed_comes_back(linear, name):
 def test_mistakes(cfg):
     from kdzoo.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="expected"):
+    with pytest.raises(ConfigError, match="expected|more than the box"):
         ATTACKS.build(cfg)
