@@ -47,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from kdzoo.engine.folder import git_revision, versions, write_json
     from kdzoo.engine.testing import load_tested
     from kdzoo.errors import UserError
+    from kdzoo.heap import keep_freed_memory
     from kdzoo.tools.config_path import find_config
 
+    keep_freed_memory()
     task = _task(arguments.task)
     try:
         if hasattr(task, "stands_alone") and task.stands_alone(arguments):

@@ -51,8 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
     from kdzoo.errors import UserError
     from kdzoo.heads.few_shot import k_shot
     from kdzoo.heads.novel import CONVENTIONS, novel_protocol
+    from kdzoo.heap import keep_freed_memory
     from kdzoo.tools.config_path import find_config
 
+    keep_freed_memory()
     config = Config.from_file(find_config(arguments.config), arguments.cfg_options)
     if dict(config.get("data") or {}).get("type") != "ClassSplit":
         raise UserError("the config's data is no ClassSplit; set data = dict(type='ClassSplit', source=..., seen=...)")

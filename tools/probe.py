@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from kdzoo.errors import UserError
+    from kdzoo.heap import keep_freed_memory
 
+    keep_freed_memory()
     try:
         run(arguments)
     except UserError as error:

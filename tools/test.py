@@ -20,8 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from kdzoo.config import Config
     from kdzoo.engine.testing import test_checkpoint
     from kdzoo.errors import UserError
+    from kdzoo.heap import keep_freed_memory
     from kdzoo.tools.config_path import find_config
 
+    keep_freed_memory()
     try:
         config = Config.from_file(find_config(arguments.config), arguments.cfg_options)
         show(test_checkpoint(config, arguments.checkpoint, arguments.device, arguments.out))

@@ -20,8 +20,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from kdzoo.errors import UserError
+    from kdzoo.heap import keep_freed_memory
     from kdzoo.tools.config_path import find_config
 
+    keep_freed_memory()
     try:
         return run(arguments, find_config(arguments.config))
     except UserError as error:

@@ -37,8 +37,8 @@ def _own_row(entry: Entry) -> list[str]:
     seeds = ", ".join(sorted({str(m.seed) for m in entry.metrics}))
     test = f"`python tools/test.py {entry.config} zoo:{entry.name}`"
     size = f"{entry.size / 1000:,.0f} kB"
-    options = "".join(f", {key} = {value}" for key, value in entry.options.items())
-    return [f"`zoo:{entry.name}`", entry.architecture + options, entry.parent or "", metrics, test, seeds, size, entry.licence]
+    network = entry.architecture + "".join(f", {key} = {value}" for key, value in entry.options.items())
+    return [f"`zoo:{entry.name}`", network, entry.parent or "", metrics, test, seeds, size, entry.licence]
 
 
 def _other_row(entry: Entry) -> list[str]:

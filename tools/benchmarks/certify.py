@@ -79,7 +79,7 @@ def measure(contestants: list, rounds: int, device) -> dict[str, list[float]]:
     """
     import time
 
-    from kdzoo.tools.benchmarks.timing import no_collection, waiter
+    from kdzoo.tools.benchmarks.timing import no_collection, set_heap, waiter
 
     wait = waiter(device)
     rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
@@ -87,6 +87,8 @@ def measure(contestants: list, rounds: int, device) -> dict[str, list[float]]:
         for number in range(rounds + 1):
             first = number % len(contestants)
             for contestant in [*contestants[first:], *contestants[:first]]:
+                set_heap(contestant.name)
+                contestant.image(number)  # until its memory is as it will be
                 wait()
                 start = time.perf_counter()
                 samples = contestant.image(number)

@@ -9,6 +9,9 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
+from kdzoo.heap import keep_freed_memory, set_thresholds
+from kdzoo.tools.benchmarks.train import PLAIN
+
 # Untimed steps that begin each round. More than the batches a DataLoader holds ready at its start
 # (2 workers x 2), so that what is timed is the steady state of loading and computing together.
 LEAD = 8
@@ -51,11 +54,23 @@ def interleave(
             first = number % len(contestants)
             for contestant in [*contestants[first:], *contestants[:first]]:
                 bar.set_postfix_str(contestant.name, refresh=False)
+                set_heap(contestant.name)
                 rate = time_steps(contestant.steps(number, LEAD + steps), steps, waiter(device))
                 if number:
                     rates[contestant.name].append(rate)
                 bar.update()
     return rates
+
+
+def set_heap(name: str) -> None:
+    """The allocator as the contestant of that name has it in a process of its own.
+
+    kdzoo's tools keep what is freed; the loops of the literature get the largest thresholds glibc reaches by itself.
+    """
+    if name == PLAIN:
+        set_thresholds(2**25, 2**26)
+    else:
+        keep_freed_memory()
 
 
 @contextmanager
