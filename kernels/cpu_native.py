@@ -72,8 +72,8 @@ def compute(
     target = None if target is None else target.contiguous()
     size, classes = student.shape
     one = reduction != "none"
-    loss = torch.empty(() if one else size, dtype=torch.float32)
-    grad = torch.empty(size, classes, dtype=torch.float32) if need_grad else None
+    loss = student.new_empty(() if one else size)
+    grad = student.new_empty(size, classes) if need_grad else None
     batch = _Batch(
         student.data_ptr(), teacher.data_ptr(), _address(target), _address(order), None if one else loss.data_ptr(),
         _address(grad), loss.data_ptr() if one else None, size, classes, stride, teacher_stride, scale,

@@ -31,7 +31,7 @@ def normal_rows(seed: int, streams: np.ndarray, positions: np.ndarray, size: int
     if library() is None:
         return None
     streams, positions = np.ascontiguousarray(streams), np.ascontiguousarray(positions)
-    out = torch.empty(len(streams), size)
+    out = torch.empty(len(streams), size, dtype=torch.float32, device="cpu")  # whatever torch's defaults are
     threads = max(1, min(torch.get_num_threads(), out.numel() // SHARE))
     job = _Normal(
         out.data_ptr(), streams.ctypes.data, positions.ctypes.data, len(streams), size, seed, threads

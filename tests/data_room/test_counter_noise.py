@@ -73,6 +73,18 @@ def test_without_a_compiler_the_noise_is_the_same(monkeypatch):
     assert counter_normal(1, streams[:0], positions[:0], (3, 4, 4)).shape == (0, 3, 4, 4)
 
 
+def test_torchs_defaults_change_nothing():
+    key = 1, np.full(5, 3), np.arange(5), (3, 4, 4)
+    found = counter_normal(*key)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            other = counter_normal(*key)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert other.dtype == torch.float32 and torch.equal(found, other)
+
+
 def test_numbers_close_to_zero_keep_their_law():
     """Of a million, as many as there should be below 1e-4: float32's grid near 1 must not swallow them."""
     rows = counter_normal(5, np.zeros(400, np.int64), np.arange(400), (2500,)).abs()

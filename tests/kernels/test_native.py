@@ -254,3 +254,12 @@ def test_sums_by_class(parts):
     assert class_sums(x.astype(np.float64), codes, 5, shift, parts) is None
     with pytest.raises(ValueError, match="codes must be"):
         class_sums(x, codes + 1, 5, shift, parts)
+
+
+@needs_compiler
+def test_the_results_lie_where_the_logits_do_whatever_torchs_default_device_is():
+    given = drawn(4, 10, torch.float32)
+    with torch.device("meta"):
+        rows, grad = found("kd", *given)
+    assert rows.device == grad.device == given[0].device
+    close("kd", given, rows, grad)

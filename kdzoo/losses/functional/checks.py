@@ -45,7 +45,7 @@ def check_pair(
     if student.shape != other.shape:
         shapes = f"{list(student.shape)} and {list(other.shape)}"
         raise ValueError(f"student_logits and {name} must have one shape, got {shapes}")
-    other = other.detach() if detach and other.requires_grad else other
+    other = other.detach() if detach else other
     return check_logits(student, "student_logits", look), check_logits(other, name, look)
 
 
