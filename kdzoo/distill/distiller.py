@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kdzoo.distill.terms import LossTerm
 from kdzoo.errors import ConfigError
+from kdzoo.models.fold import folded_or_none
 from kdzoo.output import ModelOutput
 
 
@@ -67,7 +68,9 @@ class Distiller(nn.Module):
         # Tensors, so that a new epoch's weights reach compiled code and CUDA graphs.
         self.register_buffer("weights", torch.zeros(len(terms)), persistent=False)
         self.register_buffer("distils", torch.tensor(distils, dtype=torch.float32), persistent=False)
-        object.__setattr__(self, "teacher", teacher)  # past nn.Module's registration, see above
+        # Past nn.Module's registration, see above.
+        object.__setattr__(self, "teacher", teacher)
+        object.__setattr__(self, "folded_teacher", None)
         if teacher is not None:
             teacher.eval().requires_grad_(False)
         self.set_epoch(0)
@@ -136,9 +139,24 @@ class Distiller(nn.Module):
         """The sum of the terms without and of those with a teacher, two scalars with gradients; takes ``align``."""
         return (losses.terms * (1 - self.distils)).sum(), (losses.terms * self.distils).sum()
 
+    def fold_teacher(self, images: Tensor) -> None:
+        """Let a copy of the teacher answer whose batch norms are folded into its convolutions.
+
+        The same logits up to rounding in fewer passes over memory; a ninth less time of a resnet20 on a CPU. Nothing
+        changes where a loss looks at the teacher's features, or where the teacher can't be folded (see
+        :func:`kdzoo.models.fold.folded_or_none`). To be called once the teacher is where it will run.
+
+        Args:
+            images: [B, C, H, W], a few, to compare the two on.
+        """
+        if self.uses_teacher and not self.features:
+            object.__setattr__(self, "folded_teacher", folded_or_none(self.teacher, images))
+
     @torch.no_grad()
     def teach(self, images: Tensor) -> ModelOutput:
         """The teacher's output for [B, C, H, W] images."""
+        if self.folded_teacher is not None:
+            return ModelOutput(self.folded_teacher(images))
         return self.teacher.outputs(images, features=self.features)
 
 

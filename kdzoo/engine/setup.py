@@ -65,7 +65,7 @@ class Training:
     @torch.no_grad()
     def _teach(self, images: Tensor) -> Tensor:
         with self.accelerator.autocast():
-            return self.teacher(images)
+            return self.raw.teach(images).logits
 
 
 def preflight(experiment: Experiment) -> None:
@@ -140,6 +140,8 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
     distiller = Distiller(student, terms, teacher, align=experiment.align_gradients)
     _check_combination(experiment, settings, distiller, accelerator)
     distiller.to(accelerator.device)
+    if distiller.uses_teacher:
+        distiller.fold_teacher(torch.linspace(0, 1, example.numel(), device=accelerator.device).view_as(example))
     ema = ModelEmaV3(student, decay=experiment.ema_decay) if experiment.ema_decay else None
     optimizer = build_optimizer(experiment.optimizer, distiller)
     step_cap = _step_cap(experiment, optimizer, student)

@@ -7,6 +7,7 @@ from torch import nn
 from kdzoo.distill import Distiller, build_terms, loss_context
 from kdzoo.errors import ConfigError
 from kdzoo.losses import functional as KF
+from kdzoo.models import create_model
 from kdzoo.output import ModelOutput
 
 CE_KD = [dict(type="CrossEntropy", weight=0.1), dict(type="KD", temperature=2.0, weight=9.0)]
@@ -247,3 +248,50 @@ def test_a_step_waits_for_nothing(networks, images, target):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(networks[0].classifier.weight.grad).all()
+
+
+def normed_teacher():
+    teacher = create_model("resnet8", num_classes=5)
+    torch.manual_seed(0)
+    for module in teacher.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    return teacher
+
+
+def test_a_folded_teacher_answers_alike_without_batch_norms():
+    teacher, images = normed_teacher(), torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    distiller = Distiller(create_model("resnet8", num_classes=5), build_terms(CE_KD), teacher)
+    wanted = distiller.teach(images).logits
+    distiller.fold_teacher(images)
+    distiller.train()
+    norms = []
+    for module in teacher.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda *_: norms.append(1))
+    assert torch.allclose(distiller.teach(images).logits, wanted, atol=1e-3 * wanted.abs().max())
+    assert not norms and not distiller.teach(images).logits.requires_grad
+    assert not any("teacher" in name for name, _ in distiller.named_modules())
+
+
+def test_a_teacher_whose_features_are_read_is_not_folded():
+    teacher, images = normed_teacher(), torch.rand(4, 3, 32, 32)
+    student = create_model("resnet8", num_classes=5)
+    context = loss_context(student, teacher, images[:2], 10, 1)
+    distiller = Distiller(student, build_terms([dict(type="FitNet")], **context), teacher)
+    distiller.fold_teacher(images)
+    assert len(distiller.teach(images).features) == 4
+
+
+def test_a_teacher_that_cannot_be_traced_teaches_itself(networks, images):
+    class Branching(nn.Module):
+        def outputs(self, images, features=False):
+            return ModelOutput(self(images))
+
+        def forward(self, images):
+            return images.flatten(1)[:, :3] * (1 if images.sum() > 0 else -1)
+
+    distiller = Distiller(networks[0], build_terms(CE_KD), Branching())
+    distiller.fold_teacher(images)
+    assert torch.equal(distiller.teach(images).logits, Branching()(images))

@@ -18,7 +18,7 @@ from kdzoo.models import create_model
 from kdzoo.tools.benchmark import main
 from kdzoo.tools.benchmarks import plain_loop, timing, train
 from kdzoo.tools.benchmarks.images import find_images
-from kdzoo.tools.benchmarks.kdzoo_loop import KdzooLoop, experiment
+from kdzoo.tools.benchmarks.kdzoo_loop import KdzooLoop, experiment, mean_known
 from kdzoo.tools.benchmarks.plain_loop import Pictures, PlainLoop
 from kdzoo.tools.benchmarks.results import append_rows
 
@@ -43,8 +43,10 @@ def test_the_table_and_the_csv_say_the_same(tmp_path, capsys):
     assert [row["variant"] for row in rows] == [
         "plain loop",
         "kdzoo fp32",
+        "kdzoo fp32, first run's teacher cache",
         "kdzoo fp32, warm teacher cache",
         "kdzoo bf16",
+        "kdzoo bf16, first run's teacher cache",
         "kdzoo bf16, warm teacher cache",
         "bare fp32",
         "bare fp32, student",
@@ -158,7 +160,9 @@ def test_a_gpu_gets_the_graph_and_the_compiled_step():
     ]
     cached = [(limit, runtime) for name, limit, runtime in train.variants(["fp16"], "cuda") if "cache" in name]
     assert cached == [
+        (None, dict(precision="fp16", teacher_cache=True)),
         ("bare fp16, student", dict(precision="fp16", teacher_cache=True)),
+        (None, dict(precision="fp16", teacher_cache=True, compile=True)),
         ("bare fp16, student", dict(precision="fp16", teacher_cache=True, compile=True)),
     ]
 
@@ -189,6 +193,27 @@ def test_a_warm_cache_asks_the_teacher_nothing_more(noise, tmp_path):
     before, served = cache.computed, cache.served
     assert list(warm.steps(0, 7)) == [8] * 7 and list(warm.steps(1, 7)) == [8] * 7
     assert cache.computed == before and cache.served == served + 2 * 7 * 8
+
+
+def test_a_first_runs_cache_knows_its_share_of_the_views(noise, tmp_path):
+    first = loop(noise, tmp_path, teacher_cache=True)
+    first.fill_cache(rounds=1, steps=25, share=0.5)
+    cache = first.training.cache
+    before = cache.computed
+    assert list(first.steps(0, 25)) == [8] * 25
+    # Of the 200 images drawn some views come twice in any case, so a few more than half are known.
+    assert 70 <= cache.computed - before <= 110
+
+
+def test_the_share_of_known_views_is_that_of_a_simulated_run():
+    generator = torch.Generator().manual_seed(0)
+    seen, known = torch.zeros(2000, 9, dtype=torch.bool), 0
+    for _ in range(12):
+        view = torch.randint(9, (2000, 1), generator=generator)
+        known += int(seen.gather(1, view).sum())
+        seen.scatter_(1, view, True)
+    assert mean_known(epochs=12, views=9) == pytest.approx(known / (12 * 2000), abs=0.01)
+    assert mean_known() == pytest.approx(0.478, abs=0.001)
 
 
 def test_loops_in_one_process_keep_their_own_precision_and_train(noise, tmp_path):

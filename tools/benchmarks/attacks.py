@@ -87,8 +87,8 @@ def contestants(arguments: argparse.Namespace, device) -> dict:
     from pyautoattack.autopgd_base import APGDAttack
 
     from kdzoo.models import create_model
+    from kdzoo.models.fold import Folded
     from kdzoo.robust.attacks import APGD
-    from kdzoo.robust.certify.fold import Folded
 
     torch.manual_seed(0)
     model = create_model(arguments.model, CLASSES).to(device).eval()

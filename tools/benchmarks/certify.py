@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from kdzoo.models import create_model
-    from kdzoo.robust.certify.fold import Folded
+    from kdzoo.models.fold import Folded
     from kdzoo.tools.benchmarks.machine import this_machine
     from kdzoo.tools.benchmarks.results import append_rows
 

@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
 
     from kdzoo.errors import UserError
     from kdzoo.models.checkpoint import weights_hash
+    from kdzoo.models.fold import Folded
     from kdzoo.report.certified import read_logs, text_table, write_certified_report
     from kdzoo.robust.certify import SmoothedClassifier
     from kdzoo.robust.certify.analysis import summarise
-    from kdzoo.robust.certify.fold import Folded
     from kdzoo.robust.certify.run import certify_set, wanted_images
 
     if arguments.sigma is None:

@@ -5,9 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from kdzoo.robust.certify.fold import Folded
-
-FOLD_TOLERANCE = 1e-3  # of the largest logit; folding is exact up to float32's rounding, a hundredth of this
+from kdzoo.models.fold import folded_or_none
 
 
 class SearchNetwork(nn.Module):
@@ -24,7 +22,7 @@ class SearchNetwork(nn.Module):
 
     def __init__(self, model: nn.Module, images: Tensor, fold: bool = True, bf16: bool = False):
         super().__init__()
-        self.network = _folded(model, images) if fold else None
+        self.network = folded_or_none(model, images) if fold else None
         self.folded = self.network is not None
         if self.network is None:
             self.network = copy.deepcopy(model).requires_grad_(False)
@@ -38,14 +36,3 @@ class SearchNetwork(nn.Module):
             return self.network(images)
         with torch.autocast(images.device.type, torch.bfloat16):
             return self.network(images).float()
-
-
-def _folded(model: nn.Module, images: Tensor) -> nn.Module | None:
-    """The folded network; ``None`` where it can't be traced or is not the same function."""
-    try:
-        network = Folded(model)
-    except ValueError:
-        return None
-    with torch.no_grad():
-        wanted, got = model(images), network(images)
-    return network if (got - wanted).abs().max() <= FOLD_TOLERANCE * wanted.abs().max().clamp_min(1) else None

@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+FOLD_TOLERANCE = 1e-3  # of the largest logit; folding is exact up to float32's rounding, a hundredth of this
+
 
 class Folded(nn.Module):
     """A network whose batch norms are folded away, behind its model's own normalisation.
@@ -33,6 +35,22 @@ class Folded(nn.Module):
         return self.network(images if self.normalise is None else self.normalise.normalise(images))
 
 
+@torch.no_grad()
+def folded_or_none(model: nn.Module, images: Tensor) -> Folded | None:
+    """The folded network; ``None`` where it can't be traced or is not the same function.
+
+    Args:
+        model: images [B, C, H, W] in [0, 1] -> logits, in evaluation mode.
+        images: a few, to compare the folded network with the model.
+    """
+    try:
+        network = Folded(model)
+    except ValueError:
+        return None
+    wanted, got = model(images), network(images)
+    return network if (got - wanted).abs().max() <= FOLD_TOLERANCE * wanted.abs().max().clamp_min(1) else None
+
+
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """A traced network with every batch norm that directly follows a convolution folded into it."""
     from torch.fx import symbolic_trace
@@ -41,7 +59,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     try:
         graph = symbolic_trace(network)
     except Exception as error:  # torch.fx raises whatever the network's code raises on a symbol
-        raise ValueError(f"the network can't be traced ({error}); certify it without folding") from error
+        raise ValueError(f"the network can't be traced ({error}); use it without folding") from error
     modules = dict(graph.named_modules())
     for node in list(graph.graph.nodes):
         before = node.args[0] if node.op == "call_module" and node.args else None

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from kdzoo.models import create_model
+from kdzoo.models.fold import Folded
 from kdzoo.robust.certify import SmoothedClassifier
-from kdzoo.robust.certify.fold import Folded
 
 
 def randomised(model):
