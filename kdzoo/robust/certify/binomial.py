@@ -9,7 +9,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-ULPS = 4  # SciPy's inverse beta is good to the last digits; the bounds step this far to their safe side
+ULPS = 4  # the bounds step this far to their safe side, and MORE times 1 - p further: SciPy's inverse beta
+MORE = 1000  # is good to the last digits, but for p far from 1 at extreme alphas
 
 
 def clopper_pearson_lower(successes: ArrayLike, trials: ArrayLike, alpha: float) -> float | np.ndarray:
@@ -35,18 +36,18 @@ def clopper_pearson_lower(successes: ArrayLike, trials: ArrayLike, alpha: float)
     k, n = _counts(successes, trials, alpha)
     inner = betaincinv(np.maximum(k, 1.0), n - k + 1.0, alpha)
     edge = np.where(k == n, np.exp(np.log(alpha) / n), inner)
-    lower = np.where(k == 0, 0.0, edge * (1 - ULPS * np.finfo(float).eps))
+    lower = np.where(k == 0, 0.0, edge * (1 - _step(edge)))
     return _plain(lower)
 
 
 def clopper_pearson_upper(successes: ArrayLike, trials: ArrayLike, alpha: float) -> float | np.ndarray:
     """One-sided upper confidence bound on p; as :func:`clopper_pearson_lower`, and 1 where all succeed."""
-    from scipy.special import betaincinv
+    from scipy.special import betainccinv
 
     k, n = _counts(successes, trials, alpha)
-    # The smaller tail is the one computed: 1 - lower(n - k) loses digits where p is small.
-    inner = betaincinv(k + 1.0, np.maximum(n - k, 1.0), 1 - alpha)
-    upper = np.where(k == n, 1.0, np.minimum(inner * (1 + ULPS * np.finfo(float).eps), 1.0))
+    # 1 - lower(n - k) would lose digits where p is small, and 1 - alpha where alpha is.
+    inner = betainccinv(k + 1.0, np.maximum(n - k, 1.0), alpha)
+    upper = np.where(k == n, 1.0, np.minimum(inner * (1 + _step(inner)), 1.0))
     return _plain(upper)
 
 
@@ -135,6 +136,10 @@ def binomial_p_value(top: int, second: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(int(top), int(top + second), 0.5).pvalue) if top + second else 1.0
+
+
+def _step(p: np.ndarray) -> np.ndarray:
+    return np.finfo(float).eps * (ULPS + MORE * (1 - p))
 
 
 def _check_alpha(alpha: float) -> None:

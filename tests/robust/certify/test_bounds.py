@@ -46,6 +46,21 @@ def test_bounds_keep_their_tails(n, share, alpha):
     assert lower <= alpha ** (1 / n)  # no certificate beyond the cap of n equal votes
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 1e-6, 1e-12, 1.7e-16, 1e-30, 1e-100])
+def test_tails_at_extreme_alphas(alpha):
+    """Sums in whole numbers, without any rounding."""
+    from fractions import Fraction
+
+    def too_likely(counts, n, p):  # P(X in counts) > alpha
+        top, unit = p.as_integer_ratio()
+        mass = sum(math.comb(n, j) * top**j * (unit - top) ** (n - j) for j in counts)
+        return mass > Fraction(alpha) * unit**n
+
+    for n, k in ((10, 1), (10, 7), (60, 2), (60, 20), (60, 59), (300, 100)):
+        assert not too_likely(range(k, n + 1), n, clopper_pearson_lower(k, n, alpha))
+        assert not too_likely(range(k + 1), n, clopper_pearson_upper(k, n, alpha))
+
+
 def test_exact_coverage_of_clopper_pearson():
     alpha, n = 0.05, 60
     lower, upper = clopper_pearson_lower(np.arange(n + 1), n, alpha), clopper_pearson_upper(np.arange(n + 1), n, alpha)

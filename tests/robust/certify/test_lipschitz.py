@@ -69,6 +69,34 @@ def test_scales_and_zeros():
     assert torch.autograd.gradcheck(lambda w: gram_bound(w), weight)
 
 
+@pytest.mark.parametrize("dtype, scales", [(torch.float32, (1e-23, 1e20, 1e30)), (torch.float64, (1e-170, 1e160))])
+def test_squares_neither_overflow_nor_vanish(dtype, scales):
+    weight = torch.randn(6, 4, dtype=dtype)
+    for scale in scales:
+        assert float(gram_bound(weight * scale)) == pytest.approx(float(gram_bound(weight)) * scale, rel=1e-4)
+    assert float(power_iteration_lower_bound(torch.zeros(3, 3, dtype=dtype))) == 0
+
+
+def test_autocast_changes_no_bound():
+    weight = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
+    layers = nn.Linear(30, 40), AOLLinear(30, 40)
+    for layer in layers:
+        layer.weight.data = weight
+    spectral_norm(layers[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        made = gram_bound(weight), layers[0].weight, layers[1].rescaled()
+    assert torch.equal(made[0], gram_bound(weight))
+    assert torch.equal(made[1], layers[0].weight) and torch.equal(made[2], layers[1].rescaled())
+
+
+def test_rounding_does_not_make_almost_orthogonal_layers_stretch():
+    for seed in range(200):
+        layer = AOLLinear(6, 6)
+        nn.init.orthogonal_(layer.weight, 3.3, torch.Generator().manual_seed(seed))
+        norms = np.linalg.svd(layer.rescaled().detach().double().numpy(), compute_uv=False)
+        assert 0.9999 < norms[0] <= 1
+
+
 def test_grid_bounds_hold_for_every_size(golden):
     for row in golden["conv_coarse_grid_bound"]["rows"]:
         assert row["bound"] >= row["dense128"] * (1 - 1e-12)
@@ -130,6 +158,8 @@ def test_pools_and_norms():
         (nn.AvgPool2d(2), (1, 6, 6), 0.5),
         (nn.AvgPool2d(3, 1), (1, 6, 6), None),
         (nn.AvgPool2d(3, 2, 1), (1, 6, 6), None),
+        (nn.AvgPool2d(2, divisor_override=1, ceil_mode=True), (1, 6, 6), 2.0),
+        (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (1, 6, 6), None),
         (nn.BatchNorm2d(2), (2, 3, 3), None),
     ):
         layer = layer.double().eval()
@@ -155,6 +185,26 @@ def test_a_linear_classifier_is_never_certified_beyond_its_margin():
         others = [c for c in range(4) if c != top[i]]
         exact = min((logits[i, top[i]] - logits[i, c]) / (weight[top[i]] - weight[c]).norm() for c in others)
         assert radius[i] <= exact
+
+
+def test_logits_that_are_not_finite_certify_nothing():
+    logits = torch.tensor([[3.0, 1.0], [torch.inf, 0.0], [torch.nan, 0.0], [1.0, -torch.inf]])
+    assert margin_radius(logits, 2**0.5).tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("kernel, padding, known", [(1, 1, False), (3, 2, False), (3, 1, True), (3, (1, 0), True)])
+def test_circular_padding_that_repeats_pixels_is_refused(kernel, padding, known):
+    layer = nn.Conv2d(1, 1, kernel, padding=padding, padding_mode="circular").double().eval()
+    exact = np.linalg.svd(matrix_of(layer, (1, 5, 5)), compute_uv=False)[0]
+    if known:
+        assert network_bound(nn.Sequential(layer).eval()) >= exact
+    else:
+        assert exact > 1.2 * float(coarse_grid_bound(layer.weight.detach()))
+        for call in (lambda: network_bound(nn.Sequential(layer).eval()), lambda: spectral_norm(layer)):
+            with pytest.raises(ValueError, match="repeats outputs"):
+                call()
+    with pytest.raises(ValueError, match="no bound is known for 'reflect' padding"):
+        spectral_norm(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"))
 
 
 def test_what_has_no_bound_is_told():

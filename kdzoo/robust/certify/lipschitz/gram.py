@@ -83,9 +83,10 @@ def power_iteration_lower_bound(weight: Tensor, iterations: int = 50, seed: int 
         raise ValueError(f"expected a dense weight [out, in], got {list(weight.shape)}")
     generator = torch.Generator().manual_seed(seed)
     vector = torch.randn(weight.shape[1], generator=generator, dtype=torch.float64).to(weight)
+    tiny = torch.finfo(weight.dtype).tiny
     for _ in range(iterations):
-        vector = weight.T @ (weight @ (vector / vector.norm()))
-    vector = vector / vector.norm().clamp_min(torch.finfo(weight.dtype).tiny)
+        vector = weight.T @ (weight @ (vector / vector.norm().clamp_min(tiny)))
+    vector = vector / vector.norm().clamp_min(tiny)
     return (weight @ vector).norm() * (1 - margin(weight))
 
 
@@ -112,12 +113,16 @@ def _gram(matrices: Tensor, iterations: int) -> Tensor:
         matrices = matrices.mH  # the smaller Gram matrix
     log = matrices.real.new_zeros(len(matrices))
     tiny = torch.finfo(log.dtype).tiny
+    # Squares of very large or very small entries would overflow or vanish: all are divided by one power of two.
+    scale = torch.exp2(matrices.detach().abs().amax().clamp_min(tiny).log2().floor())
+    matrices = matrices / scale
     for _ in range(iterations):
         norm = torch.linalg.matrix_norm(matrices).clamp_min(tiny)  # a zero matrix stays zero
         matrices = matrices / norm[:, None, None]
-        matrices, log = matrices.mH @ matrices, 2 * (log + norm.log())
+        with torch.autocast(matrices.device.type, enabled=False):  # half precision would fall below the norm
+            matrices, log = matrices.mH @ matrices, 2 * (log + norm.log())
     last = torch.linalg.matrix_norm(matrices)
     power = 2.0**-iterations
     # The gradient of 0^power is infinite: zero matrices are taken out of the power.
     safe = torch.where(last > 0, last, torch.ones_like(last))
-    return torch.where(last > 0, (power * (safe.log() + log)).exp(), torch.zeros_like(last))
+    return torch.where(last > 0, (power * (safe.log() + log)).exp(), torch.zeros_like(last)) * scale

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound
+from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound, margin
 
 
 class AOLLinear(nn.Linear):
@@ -19,8 +19,7 @@ class AOLLinear(nn.Linear):
 
     def rescaled(self) -> Tensor:
         """[out, in], of spectral norm at most 1."""
-        gram = (self.weight.T @ self.weight).abs().sum(dim=1)
-        return self.weight * _inverse(gram).sqrt()
+        return self.weight * _inverse(_absolute_gram(self.weight).sum(dim=1)).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.rescaled(), self.bias)
@@ -43,7 +42,7 @@ class SLLLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., F] -> [..., F]."""
         q = self.log_q.exp()
-        scale = ((self.weight.T @ self.weight).abs() * q).sum(dim=1) / q
+        scale = (_absolute_gram(self.weight) * q).sum(dim=1) / q
         hidden = torch.relu(x @ self.weight + self.bias) * _inverse(scale)
         return x - 2 * hidden @ self.weight.T
 
@@ -99,8 +98,34 @@ def spectral_norm(layer: nn.Linear | nn.Conv2d, iterations: int = 6) -> nn.Linea
         raise ValueError("grouped convolutions have no bound here; use groups=1")
     if not isinstance(layer, (nn.Linear, nn.Conv2d)):
         raise ValueError(f"spectral_norm takes nn.Linear or nn.Conv2d, got {type(layer).__name__}")
+    if isinstance(layer, nn.Conv2d):
+        check_padding(layer)
     parametrize.register_parametrization(layer, "weight", _SpectralNorm(iterations))
     return layer
+
+
+def check_padding(layer: nn.Conv2d) -> None:
+    """Refuse padding that shows pixels more often than the kernel's spectrum accounts for.
+
+    Raises:
+        ValueError: neither zero nor circular padding, or circular padding whose output is larger than the input.
+    """
+    if layer.padding_mode not in ("zeros", "circular"):
+        raise ValueError(f"no bound is known for {layer.padding_mode!r} padding; use 'zeros' or 'circular'")
+    if layer.padding_mode == "zeros" or isinstance(layer.padding, str):
+        return
+    sides = list(zip(layer.padding, layer.dilation, layer.kernel_size, strict=True))
+    if any(2 * padding > dilation * (kernel - 1) for padding, dilation, kernel in sides):
+        raise ValueError(
+            f"no bound is known for circular padding {layer.padding} of a {layer.kernel_size} kernel, for it repeats "
+            "outputs; pad dilation * (kernel - 1) / 2 at most"
+        )
+
+
+def _absolute_gram(weight: Tensor) -> Tensor:
+    """|W^T W|, a margin for rounding above it and never in half precision, else the layers would stretch."""
+    with torch.autocast(weight.device.type, enabled=False):
+        return (weight.T @ weight).abs() * (1 + margin(weight))
 
 
 def _inverse(values: Tensor) -> Tensor:

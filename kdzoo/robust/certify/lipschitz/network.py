@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound
-from kdzoo.robust.certify.lipschitz.layers import AOLLinear, CPLLayer, SLLLayer
+from kdzoo.robust.certify.lipschitz.layers import AOLLinear, CPLLayer, SLLLayer, check_padding
 
 ONE = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Flatten, nn.Identity, nn.Dropout, AOLLinear, SLLLayer, CPLLayer)
 
@@ -38,7 +38,8 @@ def _bound(layer: nn.Module) -> float:
         return 1.0
     if isinstance(layer, nn.Linear):
         return float(gram_bound(layer.weight.double()))
-    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode in ("zeros", "circular"):
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+        check_padding(layer)
         return float(coarse_grid_bound(layer.weight.double()))
     if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.running_var is not None:
         scale = 1.0 if layer.weight is None else layer.weight.double().abs()
@@ -57,7 +58,7 @@ def _pool_bound(layer: nn.MaxPool2d | nn.AvgPool2d) -> float:
             raise ValueError("no bound is known for a dilated max pool; use dilation=1")
         return windows
     divisor = layer.divisor_override or size[0] * size[1]
-    if layer.ceil_mode or not layer.count_include_pad:
+    if not layer.divisor_override and (layer.ceil_mode or not layer.count_include_pad):
         return windows  # a window at the border may average fewer pixels; no average stretches more than a maximum
     return windows * math.sqrt(size[0] * size[1]) / divisor
 
@@ -70,9 +71,10 @@ def margin_radius(logits: Tensor, lipschitz: float) -> Tensor:
         lipschitz: an upper bound on the network's constant, in the images' own units.
 
     Returns:
-        [B] float64.
+        [B] float64; 0 where logits are not finite.
     """
     if not (lipschitz > 0 and math.isfinite(lipschitz)):
         raise ValueError(f"lipschitz must be a positive, finite upper bound, got {lipschitz}")
-    top = logits.double().topk(2, dim=1).values
+    finite = logits.isfinite().all(dim=1)
+    top = torch.where(finite[:, None], logits.double(), 0.0).topk(2, dim=1).values
     return (top[:, 0] - top[:, 1]) / (math.sqrt(2) * lipschitz)
