@@ -123,7 +123,8 @@ def train_step(training: Training, batch: Batch, meters: Meters, number: int) ->
     if training.step_cap is not None:
         training.step_cap.watch(batch.images)
     training.optimizer.step()
-    training.optimizer.zero_grad(set_to_none=not training.settings.cuda_graph)
+    # To None: a gradient is a CUDA graph's own memory, to which the next replay's would be added after it is there.
+    training.optimizer.zero_grad(set_to_none=True)
     training.schedule.step()
     if training.ema is not None:
         training.ema.update(training.student)
