@@ -56,11 +56,11 @@ def on_a_gpu(monkeypatch):
     monkeypatch.setattr(graph, "capture", lambda _, *rest, **options: capture(GPU, *rest, **options))
 
 
-def trained(tiny, **runtime):
+def trained(tiny, device="cpu", **runtime):
     tiny["data"]["train_limit"] = 80  # two batches of 32 and one of 16, which runs beside the graph
     tiny["runtime"] |= runtime
-    training = build_training(read_experiment(Config(tiny)), "cpu")
-    meters = Meters(training.names, torch.device("cpu"))
+    training = build_training(read_experiment(Config(tiny)), device)
+    meters = Meters(training.names, torch.device(device))
     training.distiller.train()
     for epoch in range(2):
         for number, batch in enumerate(training.data.train.epoch(epoch)):
@@ -82,3 +82,10 @@ def test_what_can_not_be_captured_is_told(tiny, on_a_gpu, monkeypatch):
     with pytest.raises(ConfigError, match=r"runtime.cuda_graph: .*CUDA error: operation not permitted.*False") as error:
         trained(tiny, cuda_graph=True)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision, near", [("fp32", 1e-3), ("bf16", 3e-2)])
+def test_a_real_graph_trains_as_the_plain_step_does(tiny, precision, near):
+    ours, plain = (trained(tiny, "cuda", precision=precision, cuda_graph=captured) for captured in (True, False))
+    torch.testing.assert_close(ours.student.state_dict(), plain.student.state_dict(), rtol=near, atol=near)
