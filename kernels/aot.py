@@ -129,6 +129,7 @@ KERNELS: dict[str, list[dict]] = {
     "cross_entropy": [{}, {"label_smoothing": 0.1}],
     "stablemax_cross_entropy": [{}],
     "scale_rows": [{}],
+    "normal_rows": [{}],
 }
 CLASSES = (100, 1000, 4096, 8192, 21841)
 TYPES = ("float32", "bfloat16", "float16")
@@ -166,11 +167,14 @@ def compile_all(names: list[str], classes: list[int], dtypes: list[str]) -> Iter
 
 
 def _call(name: str, classes: int, dtype: torch.dtype, options: dict) -> None:
-    from kdzoo.kernels.triton import TRITON, scale_rows
+    from kdzoo.kernels.triton import TRITON, normal_rows, scale_rows
 
     logits, target = torch.zeros(1, classes, dtype=dtype), torch.zeros(1, dtype=torch.int64)
     if name == "scale_rows":
         scale_rows(logits, torch.ones(()))
+        return
+    if name == "normal_rows":  # rows of float32, of that many numbers
+        normal_rows(0, target, target, classes)
         return
     teacher = None if name in ONE_INPUT else logits
     TRITON[name](logits, teacher, None if name in NO_TARGET else target, **options)

@@ -125,22 +125,40 @@ def implementation(name: str, engine: str) -> Callable[..., tuple[Tensor, Tensor
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
+            replaced = CPU[name](*tensors, **options)  # fails itself where the inputs are at fault, not the kernel
             _give_up(name, error)
-            return CPU[name](*tensors, **options)
+            return replaced
 
     return guarded
 
 
-def scale_rows(grad: Tensor, factor: Tensor) -> Tensor:
-    """[B, C] times a scalar or [B], in one kernel."""
+def scale_rows(grad: Tensor, factor: Tensor, in_place: bool = False) -> Tensor:
+    """[B, C] times a scalar or [B], in one kernel; ``in_place`` where nobody needs ``grad`` again."""
     if "scale_rows" not in _failed:
         try:
-            return _triton().scale_rows(grad, factor)
+            return _triton().scale_rows(grad, factor, in_place)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
             _give_up("scale_rows", error)
     return (grad * factor.reshape(-1, 1)).to(grad.dtype)
+
+
+def normal_rows(seed: int, streams: Tensor, positions: Tensor, size: int) -> Tensor | None:
+    """Keyed normal rows [N, size] by their kernel; ``None`` where torch operations are to make them.
+
+    Args:
+        seed, streams, positions, size: of :func:`kdzoo.kernels.philox.normal_rows`.
+    """
+    if "normal_rows" in _failed or _chosen("auto") == "torch" or not _runs_triton(streams.device.type):
+        return None
+    try:
+        return _triton().normal_rows(seed, streams, positions, size)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        _give_up("normal_rows", error)
+    return None
 
 
 def _give_up(name: str, error: Exception) -> None:

@@ -88,7 +88,7 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_loss):
-        return _backward(ctx, grad_loss), None
+        return _backward(ctx, grad_loss, own=True), None
 
 
 def _forward(
@@ -113,13 +113,19 @@ def _save(ctx, name, student, teacher, target, grad, parameters, reduction, engi
     ctx.call = name, kept, reduction, engine
 
 
-def _backward(ctx, grad_loss: Tensor) -> Tensor:
+def _kept_graph() -> bool:
+    """Whether the backward that runs may be followed by another one of the same graph; True where torch can't tell."""
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or ask()
+
+
+def _backward(ctx, grad_loss: Tensor, own: bool = False) -> Tensor:
     student, teacher, target, grad, order = ctx.saved_tensors
     name, parameters, reduction, engine = ctx.call
     if torch.is_grad_enabled():
         parameters = parameters if order is None else {**parameters, "order": order}
         return _again(name, student, teacher, target, parameters, reduction, grad_loss)
-    return _scaled(student, grad, grad_loss, reduction, engine)
+    return _scaled(student, grad, grad_loss, reduction, engine, own)
 
 
 def _names(parameters: str) -> list[str]:
@@ -175,25 +181,34 @@ def _define(name: str, parameters: str) -> Callable:
 
 
 def _averaged_here(student: Tensor, reduction: str) -> bool:
-    """Half precision holds the gradient of the sum: over B it could underflow before a loss scale lifts it."""
-    return reduction == "mean" and student.dtype not in HALF
+    """float16 holds the gradient of the sum: over B it could underflow before a loss scale lifts it."""
+    return reduction == "mean" and student.dtype != torch.float16
 
 
 def _reduced(rows: Tensor, reduction: str) -> Tensor:
     return rows if reduction == "none" else rows.mean() if reduction == "mean" else rows.sum()
 
 
-def _scaled(student: Tensor, grad: Tensor, grad_loss: Tensor, reduction: str, engine: str) -> Tensor:
-    """The saved gradient times what comes in, in float32 where it is of half precision; the saved one stays."""
+def _scaled(student: Tensor, grad: Tensor, grad_loss: Tensor, reduction: str, engine: str, own: bool) -> Tensor:
+    """The saved gradient times what comes in, in float32 where it is of half precision.
+
+    The saved one stays, but for a kernel's that nobody else was handed (``own``), in the last backward of its graph:
+    where the factor is 1, as for a loss that is not weighted, its memory is not touched, and the gradient written once.
+    """
     if reduction == "mean" and not _averaged_here(student, reduction):
         grad_loss = grad_loss / student.shape[0]
-    if engine == "triton" and grad.device.type == "cuda" and not torch.compiler.is_compiling():
+    if engine == "triton" and not torch.compiler.is_compiling() and not _batched(grad_loss):
         from kdzoo.kernels.dispatch import scale_rows
 
-        return scale_rows(grad, grad_loss)
+        return scale_rows(grad, grad_loss, in_place=own and not _kept_graph())
     if grad.dtype in HALF:
         return (grad * grad_loss.float().reshape(-1, 1)).to(grad.dtype)
     return grad * (grad_loss if grad_loss.ndim == 0 else grad_loss.unsqueeze(1))
+
+
+def _batched(x: Tensor) -> bool:
+    """Whether torch.vmap or ``is_grads_batched`` hands in several at once, which a kernel can't read."""
+    return torch._C._functorch.is_batchedtensor(x) or torch._C._functorch.is_legacy_batchedtensor(x)
 
 
 def _again(

@@ -15,6 +15,7 @@ from kdzoo.kernels.l2_svm import l2_svm
 from kdzoo.kernels.linear_kd import linear_kd
 from kdzoo.kernels.margin_softmax import margin_softmax
 from kdzoo.kernels.nkd import nkd
+from kdzoo.kernels.philox import normal_rows
 from kdzoo.kernels.pld import pld
 from kdzoo.kernels.pld_topk import pld_topk
 from kdzoo.kernels.scale_rows import scale_rows
@@ -36,4 +37,4 @@ TRITON = {
     "stablemax_cross_entropy": stablemax_cross_entropy,
 }
 
-__all__ = ["TRITON", "linear_kd", "scale_rows"]
+__all__ = ["TRITON", "linear_kd", "normal_rows", "scale_rows"]

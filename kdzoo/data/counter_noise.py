@@ -1,7 +1,7 @@
 """Gaussian noise that is a function of its key: no state, so no order, batch size or process count matters.
 
 Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and the Box-Muller transform:
-on the CPU in C where a compiler is, else in torch operations. They differ by rounding.
+on the CPU in C where a compiler is, on CUDA in one Triton kernel, else in torch operations. They differ by rounding.
 """
 
 import math
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdzoo.data.pixels import upload
 from kdzoo.kernels.normal import normal_rows
 
 MASK = 0xFFFFFFFF
@@ -51,7 +52,11 @@ def counter_normal(
     device = torch.device(device)
     if device.type == "cpu":
         return _on_cpu(seed, streams, positions, shape)
-    return philox_normal(seed, torch.from_numpy(streams), torch.from_numpy(positions), shape, device)
+    from kdzoo.kernels import dispatch  # it defines the losses' operators, which take a while
+
+    size, streams, positions = math.prod(shape), upload(streams, device), upload(positions, device)
+    rows = dispatch.normal_rows(seed, streams, positions, size)
+    return philox_normal(seed, streams, positions, shape, device) if rows is None else rows.view(len(rows), *shape)
 
 
 def _on_cpu(seed: int, streams: np.ndarray, positions: np.ndarray, shape: Sequence[int]) -> Tensor:

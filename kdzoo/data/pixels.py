@@ -23,7 +23,9 @@ def pick(images: Tensor, rows: Tensor) -> Tensor:
 def to_float(images: Tensor) -> Tensor:
     """[B, C, H, W] uint8 (or float, kept) -> float32 in [0, 1], channels_last."""
     if images.dtype == torch.uint8:
-        return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        # By a number on the host CUDA does not divide, it multiplies by the inverse: half of the values differ then.
+        whole = torch.full((), 255.0, device=images.device)
+        return images.to(torch.float32, memory_format=torch.channels_last).div_(whole)
     return images.contiguous(memory_format=torch.channels_last)
 
 

@@ -20,7 +20,7 @@ FILE = "state.pt"
 
 
 def model_and_optimizer_state(accelerator: Accelerator, model: nn.Module, optimizer) -> dict[str, Any]:
-    """Full state dicts, on every process alike (FSDP gathers its shards for it)."""
+    """Full state dicts; under FSDP, whose shards all processes gather for it, the first one has them alone."""
     if accelerator.distributed_type != DistributedType.FSDP:
         return dict(model=accelerator.unwrap_model(model).state_dict(), optimizer=optimizer.optimizer.state_dict())
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict

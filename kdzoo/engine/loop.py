@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import DistributedType
 from torch import Tensor
 from tqdm import tqdm
 
@@ -123,7 +122,8 @@ def train_step(training: Training, batch: Batch, meters: Meters, number: int) ->
     if training.step_cap is not None:
         training.step_cap.watch(batch.images)
     training.optimizer.step()
-    training.optimizer.zero_grad(set_to_none=not training.settings.cuda_graph)
+    # To None: a gradient is a CUDA graph's own memory, to which the next replay's would be added after it is there.
+    training.optimizer.zero_grad(set_to_none=True)
     training.schedule.step()
     if training.ema is not None:
         training.ema.update(training.student)
@@ -173,6 +173,7 @@ def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Me
     )
     if progress.epoch % training.settings.evaluate_every == 0 or progress.epoch == experiment.epochs:
         start = time.monotonic()
+        _gather_weights(training)
         own = predict(training.evaluated, training.data.test.epoch(0), accelerator.autocast)
         logits, target = gather_rows(accelerator, *own)
         scores = score(logits, target)
@@ -180,7 +181,7 @@ def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Me
         line |= dict(test_top1=scores.top1, test_top5=scores.top5, test_nll=scores.nll)
         if not progress.best or scores.top1 > progress.best["top1"]:
             progress.best = dict(progress.last)
-            progress.best_weights = {k: v.detach().cpu().clone() for k, v in _weights(training).items()}
+            progress.best_weights = {k: v.detach().cpu().clone() for k, v in training.evaluated.state_dict().items()}
         if progress.epoch == experiment.epochs and accelerator.is_main_process:
             confusion = confusion_matrix(logits, target)
             write_evaluation(path / folder.EVALUATION, confusion, *own, training.data.test, training.data.classes)
@@ -241,7 +242,8 @@ def write_best(training: Training, path: Path, progress: Progress) -> None:
 
 def write_last(training: Training, path: Path, progress: Progress) -> None:
     """``last.safetensors``: the evaluated weights of the last epoch."""
-    weights = _weights(training)
+    _gather_weights(training)
+    weights = training.evaluated.state_dict()
     if training.accelerator.is_main_process:
         _write_weights(training, path / folder.LAST, weights, progress.last)
 
@@ -276,12 +278,15 @@ def _resume(training: Training, path: Path, progress: Progress, meters: Meters) 
     training.accelerator.print(f"resumed {path} after epoch {progress.epoch}, step {progress.step}")
 
 
-def _weights(training: Training) -> dict[str, Tensor]:
-    """The evaluated model's full state dict, on every process."""
-    if training.accelerator.distributed_type == DistributedType.FSDP:
-        state = checkpoint.model_and_optimizer_state(training.accelerator, training.distiller, training.optimizer)
-        return {k.removeprefix("student."): v for k, v in state["model"].items() if k.startswith("student.")}
-    return training.evaluated.state_dict()
+def _gather_weights(training: Training) -> None:
+    """Under FSDP: the weights of all processes into the network that is evaluated, on every process."""
+    if training.whole is None:
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    weights = get_model_state_dict(training.distiller, options=StateDictOptions(full_state_dict=True))
+    own = {name.removeprefix("student."): x for name, x in weights.items() if name.startswith("student.")}
+    training.whole.load_state_dict(own)
 
 
 def _step_seed(training: Training, number: int) -> int:

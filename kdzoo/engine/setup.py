@@ -1,5 +1,6 @@
 """From an experiment to everything that trains: data, networks, losses, optimizer, schedule."""
 
+import copy
 import hashlib
 import math
 from dataclasses import dataclass
@@ -50,11 +51,14 @@ class Training:
     cache: TeacherCache | None = None
     teacher: Classifier | None = None
     natural: Natural | None = None  # with project_gradients
+    whole: Classifier | None = None  # under FSDP: the student with all its weights, which loop.py gathers into it
 
     @property
     def evaluated(self) -> Classifier:
-        """The weights that are evaluated and kept: the moving average where there is one."""
-        return self.student if self.ema is None else self.ema.module
+        """The network that is evaluated and kept: the moving average where there is one, no shards of FSDP's."""
+        if self.ema is not None:
+            return self.ema.module
+        return self.student if self.whole is None else self.whole
 
     def teacher_logits(self, batch: Batch) -> Tensor | None:
         """Cached teacher logits [B, C] of a batch; ``None`` without a cache."""
@@ -149,6 +153,8 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
     cache = _cache(experiment, settings, distiller, facts, data, accelerator) if settings.teacher_cache else None
     if settings.compile:
         distiller.compile()
+    # Sharded, the student runs inside the Distiller only.
+    whole = copy.deepcopy(student) if accelerator.distributed_type == DistributedType.FSDP else None
     wrapped, optimizer = accelerator.prepare(distiller, optimizer)
     if settings.cuda_graph:
         from kdzoo.engine.graph import capture
@@ -170,6 +176,7 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
         ema,
         cache,
         teacher,
+        whole=whole,
     )
     training.natural = build_natural(training)
     return training
@@ -188,6 +195,8 @@ def _check_combination(
         raise ConfigError(message, "runtime.cuda_graph")
     if distiller.align and accelerator.distributed_type == DistributedType.FSDP:
         raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
+    if experiment.ema_decay and accelerator.distributed_type == DistributedType.FSDP:
+        raise ConfigError("no average is kept of FSDP's shards; leave it out, or use DDP", "ema_decay")
 
 
 def _accelerator(settings: Runtime, device: str | None) -> Accelerator:

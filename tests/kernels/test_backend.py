@@ -9,7 +9,7 @@ import torch
 
 from kdzoo.heads import ArcFaceHead, CosFaceHead
 from kdzoo.heads.svm import l2_svm_loss
-from kdzoo.kernels import dispatch, native
+from kdzoo.kernels import dispatch, native, ops
 from kdzoo.losses import functional as KF
 
 
@@ -176,6 +176,10 @@ def test_a_kernel_that_fails_warns_once_and_is_replaced(pair, monkeypatch):
         def kd(*tensors, **options):
             raise RuntimeError("no such instruction\nand a long listing")
 
+        @staticmethod
+        def scale_rows(grad, factor, in_place):
+            return grad * factor
+
         TRITON = {"kd": kd}
 
     monkeypatch.setattr(dispatch, "_triton", lambda: Broken)
@@ -186,6 +190,13 @@ def test_a_kernel_that_fails_warns_once_and_is_replaced(pair, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         KF.kd(*pair, backend="triton").backward()
+
+
+def test_inputs_at_fault_do_not_cost_the_kernel(pair):
+    student, teacher = pair
+    with pytest.raises(RuntimeError, match="size"):
+        ops.call("kd", student, teacher[:, :5], None, "mean", "triton", temperature=4.0, standardize=False)
+    assert not dispatch._failed
 
 
 def test_kdzoo_works_where_triton_is_not_installed():

@@ -19,9 +19,11 @@ def table(*arguments: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
 
 
-def test_three_kernels_without_spills():
-    rows = table("kd", "l2_svm", "scale_rows", "--classes", "1000", "--dtypes", "float32")
-    assert len(rows) == 4  # KD with and without Z-scores
+def test_four_kernels_without_spills():
+    rows = table("kd", "l2_svm", "scale_rows", "normal_rows", "--classes", "1000", "--dtypes", "float32")
+    assert len(rows) == 5  # KD with and without Z-scores
+    *rows, noise = rows
+    assert noise[3] == "256 x 4" and int(noise[4]) <= 64 and noise[5] == "0"
     for name, classes, _, walk, registers, spills, _, widest in rows:
         assert (classes, walk, spills) == ("1000", "1024 x 4", "0"), name
         assert 16 <= int(registers) <= 128, name
@@ -31,7 +33,7 @@ def test_three_kernels_without_spills():
 def test_every_loss_is_in_the_table():
     from kdzoo.kernels.triton import TRITON
 
-    assert set(KERNELS) == {*TRITON, "scale_rows"}
+    assert set(KERNELS) == {*TRITON, "scale_rows", "normal_rows"}
 
 
 @pytest.mark.slow

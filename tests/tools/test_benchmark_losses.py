@@ -101,3 +101,17 @@ def test_help_does_not_load_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--sizes" in done.stdout
+
+
+def test_a_size_that_does_not_fit_is_told_and_the_rest_is_kept(monkeypatch, tmp_path, capsys):
+    measure, file = losses.measure, tmp_path / "losses.csv"
+
+    def fails(loss, *rest):
+        if loss == "dkd":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return measure(loss, *rest)
+
+    monkeypatch.setattr(losses, "measure", fails)
+    assert main([*QUICK, "--losses", "kd", "dkd", "nkd", "--csv", str(file)]) == 0
+    assert "dkd, 8 x 5: out of memory; try smaller --sizes" in capsys.readouterr().out
+    assert [row["loss"] for row in csv.DictReader(file.open())] == ["kd", "kd", "nkd", "nkd"]

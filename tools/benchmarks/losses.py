@@ -109,12 +109,17 @@ def run(arguments: argparse.Namespace) -> None:
     rows = []
     for size in sizes:
         for loss in arguments.losses:
-            found = measure(loss, size, arguments, device, copy)
+            try:
+                found = measure(loss, size, arguments, device, copy)
+            except torch.OutOfMemoryError:
+                print(f"{loss}, {size[0]} x {size[1]}: out of memory; try smaller --sizes or --dtype bf16", flush=True)
+                torch.cuda.empty_cache()
+                continue
             print("\n".join(line(row) for row in found), flush=True)
             rows += found
+            if arguments.csv is not None:  # at once: a run of many sizes may be stopped
+                append_rows(arguments.csv, [csv_row(row, arguments, machine, device, copy) for row in found])
     print("\n".join(verdict(rows, device.type)))
-    if arguments.csv is not None:
-        append_rows(arguments.csv, [csv_row(row, arguments, machine, device, copy) for row in rows])
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -150,7 +155,7 @@ def measure(
     for variant in variants:
         mine = np.array(seconds[variant.name])
         quantiles = tuple((1e3 * np.quantile(mine, [0.2, 0.5, 0.8])).tolist())
-        peak = peak_memory(lambda variant=variant: step(variant), device)
+        peak = peak_memory(lambda variant=variant: step(variant), student, device)
         # A compiled function's calls are not dispatched one by one: on the CPU they can't be counted.
         hidden = device.type == "cpu" and variant.name == "compiled"
         launches = None if hidden else count_launches(lambda variant=variant: step(variant), device)
@@ -287,13 +292,14 @@ def count_launches(step: Callable[[], None], device: "torch.device") -> int:
     return counter.calls
 
 
-def peak_memory(step: Callable[[], None], device: "torch.device") -> float | None:
-    """MB that a step allocates over what lies there before; ``None`` on the CPU."""
+def peak_memory(step: Callable[[], None], student: "torch.Tensor", device: "torch.device") -> float | None:
+    """MB that a step allocates over what lies there before, the gradient it leaves among them; ``None`` on the CPU."""
     import torch
 
     if device.type != "cuda":
         return None
     step()
+    student.grad = None  # else the step frees the last one, and its own would not count
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

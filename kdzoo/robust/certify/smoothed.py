@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.data.counter_noise import counter_normal
+from kdzoo.data.pixels import upload
 from kdzoo.robust.certify.binomial import (
     binomial_p_value,
     check_samples,
@@ -154,13 +155,14 @@ class SmoothedClassifier:
         winner = logits.argmax(dim=1).masked_fill(~logits.isfinite().all(dim=1), self.num_classes)
         bins = self.num_classes + 1
         owner = np.repeat(np.arange(len(requests)), [request.count for request in requests])
-        place = torch.from_numpy(owner).to(self.device, non_blocking=True) * bins + winner
-        return torch.bincount(place, minlength=len(requests) * bins).view(len(requests), bins)
+        place = upload(owner, self.device) * bins + winner
+        # On a GPU torch.bincount reads the smallest and the largest number on the host.
+        counts = torch.zeros(len(requests) * bins, dtype=torch.int64, device=self.device)
+        return counts.scatter_add_(0, place, torch.ones_like(place)).view(len(requests), bins)
 
     @torch.inference_mode()
     def logits(self, requests: Sequence[Request], pad_to: int = 0) -> Tensor:
         """[N, C] logits, of each request's noisy samples in turn."""
-        check_model(self.model)
         counts = [request.count for request in requests]
         streams = np.repeat([request.index for request in requests], counts)
         positions = np.concatenate([np.arange(r.start, r.start + r.count) for r in requests])
@@ -186,7 +188,8 @@ class SmoothedClassifier:
             yield self.logits([Request(image, index, first, min(self.batch_size, start + count - first))])
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Check one image and bring it to the device: [C, H, W] float32."""
+        """Check one image and the model, and bring the image to the device: [C, H, W] float32; nothing waits for it."""
+        check_model(self.model)
         if x.ndim != 3 or not x.is_floating_point():
             raise ValueError(f"expected one image [C, H, W] of floats in [0, 1], got {x.dtype} {list(x.shape)}")
         if not bool(((x >= 0) & (x <= 1)).all()):  # NaN is outside too
@@ -194,7 +197,7 @@ class SmoothedClassifier:
                 f"the image's pixels lie in [{x.min():.3g}, {x.max():.3g}], expected [0, 1]; leave the normalisation "
                 "to the model: noise and radius are in pixels"
             )
-        return x.to(self.device, torch.float32)
+        return upload(x.float(), self.device)
 
 
 def certify_votes(selection: Sequence[int], votes: Sequence[int], sigma: float, alpha: float) -> Certificate:

@@ -136,3 +136,16 @@ def test_bfloat16_adds_the_noise_in_float32(half_space):
     full = SmoothedClassifier(model, 2, 0.25).votes(x, 0, 0, 1000)
     half = SmoothedClassifier(model, 2, 0.25, precision="bf16").votes(x, 0, 0, 1000)
     assert int((full - half).abs().max()) <= 10
+
+
+@pytest.mark.gpu
+def test_an_image_waits_for_the_device_at_its_end_only():
+    smoothed = SmoothedClassifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).cuda().eval(), 5, 0.25, batch_size=8)
+    image = torch.rand(3, 4, 4)
+    wanted = smoothed.votes(smoothed.prepare(image), 3, 0, 20).tolist()  # the noise's kernel is compiled now
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        votes = smoothed.votes(smoothed.prepare(image), 3, 0, 20)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert votes.tolist() == wanted and sum(wanted) == 20
