@@ -25,6 +25,7 @@ from kdzoo.engine.step_cap import StepCap
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.models import Classifier, weights_hash
 from kdzoo.models.classifier import classifier_of
+from kdzoo.models.factory import find_source
 from kdzoo.registry import AUGMENTS, DATASETS, HEADS
 from kdzoo.zoo.cache import cache_folder
 from kdzoo.zoo.index import find_entry
@@ -77,16 +78,23 @@ def preflight(experiment: Experiment) -> None:
     _ = experiment.settings
     student, teachers = experiment.networks()
     for place, network in [("student", student), *(("teacher", teacher) for teacher in teachers)]:
+        try:
+            find_source(network.name)
+        except ConfigError as error:
+            error.place = place
+            raise
         check_zoo_name(network, place)
         if network.head is not None:
             HEADS.check(network.head, "head" if place == "student" else f"{place}.head")
     for number, loss in enumerate(experiment.losses):
         check_term(loss, f"losses[{number}]", taught=bool(teachers))
-    build_optimizer(experiment.optimizer, nn.Linear(1, 1))
+    optimizer = build_optimizer(experiment.optimizer, nn.Linear(1, 1))
+    build_schedule(experiment.schedule, optimizer, experiment.epochs, steps_per_epoch=100)
     read_settings(experiment)
-    DATASETS.get(str(experiment.data.get("type")), "data")
-    for number, augment in enumerate(experiment.augment):
-        AUGMENTS.get(str(augment.get("type")), f"augment[{number}]")
+    DATASETS.check(experiment.data, "data")
+    for name, steps in (("augment", experiment.augment), ("augment_second", experiment.augment_second or [])):
+        for number, step in enumerate(steps):
+            AUGMENTS.check(step, f"{name}[{number}]")
 
 
 def check_zoo_name(network: Network, place: str) -> None:
