@@ -1,6 +1,7 @@
 """From an experiment to everything that trains: data, networks, losses, optimizer, schedule."""
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,6 +272,12 @@ def cache_root(settings: Runtime) -> Path:
     return cache_folder() / "teacher_logits"
 
 
+def _teacher_key(weights: str, teachers: list[Network]) -> str:
+    """Weights do not say all: a network's options (its pooling) and its head's (a scale) change the logits, too."""
+    parts = [dict(name=t.name, options=t.options, head=t.head) for t in teachers]
+    return hashlib.sha256(f"{weights} {json.dumps(parts, sort_keys=True)}".encode()).hexdigest()
+
+
 def _cache(
     experiment: Experiment, settings: Runtime, distiller: Distiller, facts: dict, data: Data, accelerator: Accelerator
 ) -> TeacherCache | None:
@@ -285,13 +292,17 @@ def _cache(
         names = ", ".join(a.get("type", "?") for a in experiment.augment)
         message = f"the views of {names} can't be numbered; only PadCrop and Flip can be cached"
         raise ConfigError(message, "runtime.teacher_cache")
+    with torch.no_grad(), accelerator.autocast():
+        output = distiller.teacher(torch.zeros(1, *data.shape, device=accelerator.device)).dtype
+    _, teachers = experiment.networks()
     card = CacheCard(
-        facts["teacher"]["sha256"],
-        data.fingerprint,
+        _teacher_key(facts["teacher"]["sha256"], teachers),
+        data.train.fingerprint(local=True),
         data.train.augment_id,
         data.train.size,
         data.train.views,
         data.num_classes,
         settings.precision,
+        {dtype: name for name, dtype in TeacherCache.DTYPES.items()}[output],
     )
     return TeacherCache(cache_root(settings), card, accelerator.device)
