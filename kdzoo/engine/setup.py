@@ -193,8 +193,11 @@ def _check_combination(
     if settings.cuda_graph and uncaptured:
         message = "a CUDA graph holds no second view, memory of images, gradient alignment or objective; leave it out"
         raise ConfigError(message, "runtime.cuda_graph")
-    if distiller.align and accelerator.distributed_type == DistributedType.FSDP:
-        raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
+    if accelerator.distributed_type == DistributedType.FSDP:
+        if distiller.align:
+            raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
+        if experiment.ema_decay:  # the average is of whole weights, a process holds a shard of them
+            raise ConfigError("a moving average can't be kept under FSDP; leave it out", "ema_decay")
 
 
 def _accelerator(settings: Runtime, device: str | None) -> Accelerator:
