@@ -82,6 +82,12 @@ def test_mistakes_are_told_before_anything_runs(study, tmp_path, change, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_study_goes_on_under_another_spelling_of_its_folder(study, tmp_path):
+    run(study)
+    again = train(Config(study, "study.py"), tmp_path / "out", device="cpu", resume=True)
+    assert set(again["runs"]) == {entry["name"] for entry in study["runs"]}
+
+
 def test_a_run_reference_outside_a_study_is_refused(tiny):
     with pytest.raises(ConfigError, match="no earlier run of that name"):
         run(tiny | dict(teacher=dict(name="resnet8", checkpoint="run:teacher")))
