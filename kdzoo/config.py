@@ -79,6 +79,7 @@ class Config(Section):
             overrides = dict(parse_override(word) for word in overrides)
         values, origins = self.to_dict(), dict(self.origins)
         for key, value in overrides.items():
+            _check_plain(value, key, origin)
             _set(values, key, value, origin)
             origins[key] = origin
         return Config(values, self.file, origins)
@@ -160,10 +161,14 @@ def _run(path: Path) -> dict[str, Any]:
     """The public assignments of one file."""
     scope: dict[str, Any] = {"__file__": str(path), "__name__": path.stem}
     try:
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can't be read ({error}); expected Python source in UTF-8", file=str(path)) from error
+    try:
+        exec(compile(source, str(path), "exec"), scope)
     except SyntaxError as error:
         raise ConfigError(f"line {error.lineno} is not Python: {error.msg}", file=str(path)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.__traceback__.tb_next.tb_lineno if error.__traceback__.tb_next else "?"
         raise ConfigError(f"line {line}: {type(error).__name__}: {error}", file=str(path)) from error
     hidden = (types.ModuleType, types.FunctionType, type)
@@ -185,7 +190,7 @@ def _check_plain(value: Any, place: str, file: str) -> None:
             _check_plain(item, f"{place}[{number}]", file)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"expected a finite number, got {value}", place, file)
-    elif not isinstance(value, (str, int, float, bool, type(None))):
+    elif type(value) not in (str, int, float, bool, type(None)):  # a subclass, say NumPy's, has a repr of its own
         raise ConfigError(f"expected a number, string, list or dict, got a {type(value).__name__}", place, file)
 
 
@@ -223,7 +228,7 @@ def _set(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
 
 
 def _index(holder: list, step: str, place: str, origin: str) -> int:
-    if not step.isdigit() or int(step) >= len(holder):
+    if not step.isdecimal() or int(step) >= len(holder):
         raise ConfigError(f"expected a number from 0 to {len(holder) - 1}, got {step!r}", place, origin)
     return int(step)
 

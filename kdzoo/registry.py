@@ -100,8 +100,8 @@ def construct(
     """Call ``target(**arguments)``; every mistake in ``arguments`` is a ConfigError with its place.
 
     Serves registered classes and the data classes of the engine alike: unknown, missing
-    and wrongly typed keywords are told before the call, and a ValueError of the
-    constructor (a value out of range) is told with its place.
+    and wrongly typed keywords are told before the call, and a ValueError or TypeError of the
+    constructor (a value out of range, or of a type its hints leave open) is told with its place.
     """
     label = label or target.__name__
     parameters = inspect.signature(target).parameters
@@ -114,7 +114,7 @@ def construct(
         return target(**arguments, **offered)
     except ConfigError as error:
         raise error if error.place else ConfigError(error.message, place, error.file) from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{label}: {error}", place) from error
 
 

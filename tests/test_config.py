@@ -68,6 +68,11 @@ def test_dump_reads_back(tmp_path):
         (dict(leaf="a = dict(b=1)"), ["a.b.c=1"], ["--cfg-options", "a.b", "is 1"]),
         (dict(leaf="a = [1]"), ["a.3=1"], ["--cfg-options", "a.3", "from 0 to 0"]),
         (dict(leaf="a = 1"), ["a"], ["KEY=VALUE", "'a'"]),
+        (dict(leaf="a = [1]"), ["a.\u00b2=1"], ["--cfg-options", "from 0 to 0"]),
+        (dict(leaf="a = 1"), ["a=1e999"], ["--cfg-options", "a", "finite"]),
+        (dict(leaf="a = 1"), ["a={1,2}"], ["--cfg-options", "a", "got a set"]),
+        (dict(leaf="import numpy as np\na = [np.sqrt(4.0)]"), None, ["a[0]", "got a float64"]),
+        (dict(leaf="import sys\nsys.exit(3)"), None, ["line 2", "SystemExit"]),
     ],
 )
 def test_mistakes_are_one_line_with_file_and_place(tmp_path, files, overrides, words):
@@ -78,6 +83,13 @@ def test_mistakes_are_one_line_with_file_and_place(tmp_path, files, overrides, w
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "latin.py").write_bytes(b"# \xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.py: can't be read .*UTF-8") as error:
+        Config.from_file(tmp_path / "latin.py")
+    assert "line 1" not in str(error.value)
 
 
 def test_origin_names_the_file_that_set_the_place(tmp_path):

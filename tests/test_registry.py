@@ -19,6 +19,7 @@ class Thing:
     def __post_init__(self):
         if self.size < 0:
             raise ValueError(f"size must be at least 0, got {self.size}")
+        sorted(self.names or [])  # a TypeError for names of several types
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def test_builds_with_keywords_and_context(things):
         (dict(type="Thing", size=1, mode="quick"), ["'mode'", "'quick'"]),
         (dict(type="Thing", size=1, scale="x"), ["'scale'"]),
         (dict(type="Thing", size=-1), ["at[0]", "Thing: size must be at least 0"]),
+        (dict(type="Thing", size=1, names=(1, "a")), ["at[0]", "Thing: ", "'str'"]),  # the hints leave it open
         (dict(size=1), ["has no type"]),
         (["Thing"], ["expected dict(type=...)"]),
     ],

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from kdzoo.errors import UserError
+from kdzoo.tools.command import command
 
 # Each is kdzoo.tools.benchmarks.NAME: its docstring's first line is the help, add_arguments(parser)
 # declares the options, run(arguments) measures and prints. Neither is to import torch before run.
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 2 and one line on stderr for a mistake of the user."""
     arguments = parser().parse_args(argv)

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from kdzoo.data.download import DOWNLOADS, download_dataset
 from kdzoo.data.npy import data_root
 from kdzoo.errors import UserError
+from kdzoo.tools.command import command
 from kdzoo.zoo.cache import offline
 
 
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 1 for a mistake or a file that is not what it should be."""
     command = parser()

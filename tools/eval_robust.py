@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdzoo.tools.command import command
+
 # Each is kdzoo.tools.tasks.NAME: its docstring's first line is the help, add_arguments(parser) declares its
 # options, run(arguments, config, model, data) measures, prints and returns a dict for robust_NAME.json.
 # A task that can do without a model has stands_alone(arguments) -> bool and run_alone(arguments) -> exit status.
@@ -40,6 +42,7 @@ def _asked(argv: Sequence[str]) -> str:
     return first.parse_known_args(argv)[0].task
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     arguments = parser(_asked(argv)).parse_args(argv)

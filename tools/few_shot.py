@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdzoo.tools.command import command
+
 if TYPE_CHECKING:  # --help is not to wait for NumPy
     import numpy as np
 
@@ -31,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from kdzoo.errors import UserError

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kdzoo.files import write_text
 from kdzoo.models import PAIRS, Pair
+from kdzoo.tools.command import command
 
 RUNTIME = "../../_base_/runtime/default.py"
 DATA = "../../_base_/data/cifar100.py"
@@ -163,6 +164,7 @@ def configs() -> dict[str, str]:
     return files
 
 
+@command
 def main() -> int:
     folder = Path(__file__).parents[1] / "configs" / "cifar100"
     for path, text in configs().items():

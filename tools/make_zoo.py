@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 from kdzoo.files import write_text
+from kdzoo.tools.command import command
 from kdzoo.zoo.page import zoo_page
 
 
+@command
 def main() -> int:
     path = Path(__file__).parents[1] / "model_zoo.md"
     write_text(path, zoo_page())

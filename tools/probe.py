@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from kdzoo.tools.command import command
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="probe.py", description=__doc__.splitlines()[0])
@@ -31,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from kdzoo.errors import UserError

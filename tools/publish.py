@@ -7,6 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from kdzoo.tools.command import command
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="publish.py", description=__doc__.splitlines()[0])
@@ -21,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from pathlib import Path

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from kdzoo.errors import UserError
+from kdzoo.tools.command import command
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and print the table; 2 and one line on stderr for a mistake of the user."""
     parser = argparse.ArgumentParser(prog="kdzoo-report", description="Write one HTML page about finished runs.")

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from kdzoo.tools.command import command
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="test.py", description=__doc__)
@@ -15,6 +17,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from kdzoo.config import Config

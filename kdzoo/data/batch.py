@@ -50,8 +50,8 @@ class Loader(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Batches of an epoch from step ``start`` on; they depend on (seed, epoch, step) alone."""
 
-    def fingerprint(self) -> str:
-        """SHA-256 of what the set holds."""
+    def fingerprint(self, local: bool = False) -> str:
+        """SHA-256 of what the set holds; ``local``: for what is kept on this machine alone, see StreamLoader."""
 
 
 @dataclass

@@ -75,8 +75,8 @@ class MemoryLoader:
         labels = images.new_zeros(len(images), dtype=torch.int64)  # nothing mixes, so they do not count
         return self._second.apply(images, labels, share.rows, len(share.whole), draws)[0]
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the shape, the images and the labels."""
+    def fingerprint(self, local: bool = False) -> str:
+        """SHA-256 of the shape, the images and the labels; ``local`` or not, it is of every pixel."""
         images, labels = self._arrays
         digest = hashlib.sha256(repr(images.shape).encode())
         for first in range(0, len(images), 10_000):

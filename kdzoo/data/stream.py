@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ class StreamLoader:
             pictures, batch_sampler=self._requests, num_workers=min(workers, os.cpu_count() or 1), collate_fn=_collate,
             pin_memory=device.type == "cuda", persistent_workers=workers > 0 and isinstance(plan, TrainPlan),
             generator=torch.Generator(),  # leaves the caller's random numbers as they were
+            worker_init_fn=_ignore_interrupts,
         )
 
     def __len__(self) -> int:
@@ -126,12 +128,19 @@ class StreamLoader:
                     f"no image of a whole batch could be read, such as {decoded.broken[0][0]}; is the disk still there?"
                 )
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the files' names, sizes and labels (reading them all would take too long)."""
+    def fingerprint(self, local: bool = False) -> str:
+        """SHA-256 of the files' names, sizes and labels (reading them all would take too long).
+
+        Args:
+            local: of the times they were written, too, which are this machine's: bitmaps of one format are all of
+                one size, and what is kept of their pixels must not outlive them.
+        """
         digest = hashlib.sha256(repr((self._pictures.shape, self._pictures.resize)).encode())
         for path, label in zip(self._pictures.paths, self._pictures.labels, strict=True):
             file = Path(path)
-            digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size} {label}\n".encode())
+            facts = file.stat()
+            written = f" {facts.st_mtime_ns}" if local else ""
+            digest.update(f"{file.parent.name}/{file.name} {facts.st_size} {label}{written}\n".encode())
         return digest.hexdigest()
 
     def _batch(self, share: Share, decoded: "_Collated") -> Batch:
@@ -155,6 +164,11 @@ class StreamLoader:
             if path not in self.broken:
                 self.broken.append(path)
                 logger.warning("%s cannot be read and is left out (%s)", path, reason)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """A terminal sends Ctrl-C to every process; the one that trains saves first, and ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Requests:

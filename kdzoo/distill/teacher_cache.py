@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kdzoo.errors import UserError
-from kdzoo.files import write_text
+from kdzoo.files import told, write_text
 
 GIB = 2**30
 
@@ -27,11 +27,12 @@ class CacheCard:
     """All that a cached logit depends on.
 
     Args:
-        teacher: sha256 of the teacher's weights and normalisation.
+        teacher: sha256 of the teacher: its network with options and head, its weights and its normalisation.
         data: sha256 of the training images and labels.
         augment: the augmentation with its parameters.
         images, views, classes: the shape of the store.
         precision: what the teacher computes in (``"fp32"``, ``"bf16"``, ``"fp16"``).
+        output: the type of its logits, which a head may give in another one; ``None`` for ``precision``.
     """
 
     teacher: str
@@ -41,6 +42,7 @@ class CacheCard:
     views: int
     classes: int
     precision: str
+    output: str | None = None
 
     def key(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
@@ -68,7 +70,7 @@ class TeacherCache:
         self.card, self.device = card, device
         self.folder = Path(root) / card.key()
         self.computed = self.served = 0  # rows, for the run's record
-        rows, dtype = card.images * card.views, self.DTYPES[card.precision]
+        rows, dtype = card.images * card.views, self.DTYPES[card.output or card.precision]
         self._open_folder(rows * (card.classes * dtype.itemsize + 1))
         shared = dict(shared=True)
         size = rows * card.classes
@@ -126,7 +128,8 @@ class TeacherCache:
                 held = None
             if held != wanted:
                 raise UserError(f"the teacher cache {self.folder} holds logits of something else; delete that folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with told(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         # Writing to a mapped file on a full disk kills the process, so the room must be there beforehand.
         held = sum(path.stat().st_blocks * 512 for path in self.folder.glob("*.bin"))
         free = shutil.disk_usage(self.folder).free

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from kdzoo.data import Batch
+from kdzoo.errors import UserError
 from kdzoo.files import atomic_path
 
 
@@ -68,6 +69,9 @@ def predict(
         model: images [B, C, H, W] in [0, 1] -> logits [B, C]; put into evaluation mode for the pass.
         batches: as a test loader gives them.
         context: makes the context to run the model in (autocast).
+
+    Raises:
+        UserError: there is no image.
     """
     was_training = model.training
     model.eval()
@@ -77,6 +81,11 @@ def predict(
             logits.append(model(batch.images).float())
         targets.append(batch.target)
     model.train(was_training)
+    if not logits:
+        raise UserError(
+            "there is no test image to evaluate on: none could be read, or there are fewer than processes; mend the "
+            "test part of the data"
+        )
     return torch.cat(logits), torch.cat(targets)
 
 

@@ -1,5 +1,6 @@
 """The keys of a config, their types and defaults. What is not here is a mistake, and told."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -127,6 +128,15 @@ class Experiment:
         for name, least in (("epochs", 1), ("batch_size", 2), ("test_batch_size", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.clip_grad is not None and not self.clip_grad > 0:
+            raise ValueError(f"clip_grad must be above 0, or None, got {self.clip_grad}")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be from 0 to below 1, or None, got {self.ema_decay}")
+        seeds = self.seeds or []
+        if not all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s < 2**63 for s in [self.seed, *seeds]):
+            raise ValueError(f"every seed must be a whole number from 0 to below 2**63, got {seeds or self.seed}")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must differ from one another, got {seeds}; the same seed is the same run")
 
     @property
     def settings(self) -> Runtime:
@@ -152,9 +162,7 @@ class Experiment:
 
 
 def _network(value: str | dict | None, place: str) -> Network:
-    if isinstance(value, dict):
-        return construct(Network, value, place, label=place)
-    return Network(name=value)
+    return construct(Network, value if isinstance(value, dict) else dict(name=value), place, label=place)
 
 
 def read_experiment(config: Config) -> Experiment:
@@ -168,7 +176,7 @@ def read_experiment(config: Config) -> Experiment:
 def locate(error: ConfigError, config: Config) -> ConfigError:
     """The same error with the file that set the place it names."""
     if error.file is None:
-        unknown = error.message.split("unknown '")[-1].split("'")[0] if "unknown '" in error.message else ""
-        place = ".".join(part for part in (error.place, unknown) if part)
+        key = re.search(r"(?:got unknown|for) '(\w+)'", error.message)  # as the registry words it
+        place = ".".join(part for part in (error.place, key[1] if key else "") if part)
         error.file = config.origin(place) or config.origin(error.place)
     return error

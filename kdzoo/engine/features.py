@@ -86,7 +86,7 @@ def extract_features(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(f"{weights_hash(model)} {loader.fingerprint()} {image_size}".encode()).hexdigest()
+    key = hashlib.sha256(f"{weights_hash(model)} {loader.fingerprint(local=True)} {image_size}".encode()).hexdigest()
     width = _width(model, loader, image_size)
     done, features, labels = _open(folder, name, key, loader.size, width)
     was_training = model.training

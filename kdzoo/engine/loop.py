@@ -4,7 +4,8 @@ import copy
 import os
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kdzoo.engine.interrupt import Interrupt, Interrupted
 from kdzoo.engine.meters import Means, Meters, NonFiniteLoss
 from kdzoo.engine.setup import Training
 from kdzoo.errors import UserError
+from kdzoo.files import told
 from kdzoo.models import save_weights
 
 
@@ -54,6 +56,8 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
             if _due(training, saved) or over:
                 save(training, path, progress, None)
                 saved = time.monotonic()
+        if _any(training, interrupt.asked):  # during the last evaluation: a study must not go on to its next run
+            raise Interrupted(f"stopped {label} after its last epoch")
     write_last(training, path, progress)
     return progress
 
@@ -84,7 +88,7 @@ def _epoch(
             _flush(training)
             bar.show(meters.read())
         # Under DDP all ranks must stop at one step, so the question goes round only where one waits anyway.
-        if interrupt.asked if training.accelerator.num_processes == 1 else look and _any(training, interrupt.asked):
+        if (look or training.accelerator.num_processes == 1) and _any(training, interrupt.asked):
             _account(progress, start)
             save(training, path, progress, meters)
             raise Interrupted(f"stopped {label} after {progress.epoch} epochs and {progress.step} steps")
@@ -173,6 +177,7 @@ def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Me
     )
     if progress.epoch % training.settings.evaluate_every == 0 or progress.epoch == experiment.epochs:
         start = time.monotonic()
+        _share_statistics(training)
         _gather_weights(training)
         own = predict(training.evaluated, training.data.test.epoch(0), accelerator.autocast)
         logits, target = gather_rows(accelerator, *own)
@@ -192,8 +197,20 @@ def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Me
     if accelerator.is_main_process:
         folder.append_log(path, line)
         if writer is not None:
-            _write_scalars(writer, line)
+            with told(path / "tensorboard"):
+                _write_scalars(writer, line)
     bar.told(line)
+
+
+def _share_statistics(training: Training) -> None:
+    """Give every process the main one's batch-norm statistics, which are the ones that are kept.
+
+    DDP shares them as a forward begins; after the last step each process has its own, and would test another network.
+    """
+    accelerator = training.accelerator
+    if accelerator.num_processes > 1 and accelerator.distributed_type != DistributedType.FSDP:
+        for buffer in training.evaluated.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 def save(training: Training, path: Path, progress: Progress, meters: Meters | None) -> None:
@@ -259,6 +276,8 @@ def _resume(training: Training, path: Path, progress: Progress, meters: Meters) 
     state = checkpoint.load_state(path / "last")
     if state is None:
         training.accelerator.print(f"{path} holds no checkpoint yet; starting at the first epoch")
+        if training.accelerator.is_main_process:
+            folder.rewind_log(path, 0)
         return
     checkpoint.load_model_and_optimizer(training.accelerator, training.distiller, training.optimizer, state)
     training.schedule.load_state_dict(state["schedule"])
@@ -301,6 +320,9 @@ def _flush(training: Training) -> None:
 
 
 def _any(training: Training, asked: bool) -> bool:
+    """Whether any process says so; all have to ask."""
+    if training.accelerator.num_processes == 1:
+        return asked
     flag = torch.tensor([int(asked)], device=training.accelerator.device)
     return bool(training.accelerator.reduce(flag, "sum").item())
 
@@ -308,8 +330,6 @@ def _any(training: Training, asked: bool) -> bool:
 def _due(training: Training, saved: float) -> bool:
     """Whether a checkpoint is due; of several processes the main one's clock decides, so that all save or none."""
     due = time.monotonic() - saved >= training.settings.checkpoint_seconds
-    if training.accelerator.num_processes == 1:
-        return due
     return _any(training, due and training.accelerator.is_main_process)
 
 
@@ -330,14 +350,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _writer(training: Training, path: Path, progress: Progress):
+@contextmanager
+def _writer(training: Training, path: Path, progress: Progress) -> Iterator[Any]:
+    """TensorBoard's writer; ``None`` where it is not wanted, or another process writes."""
     if not training.settings.tensorboard or not training.accelerator.is_main_process:
-        return nullcontext()
+        yield None
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from torch.utils.tensorboard import SummaryWriter
 
     purge = progress.epoch + 1 if progress.epoch else None
-    return SummaryWriter(str(path / "tensorboard"), purge_step=purge)
+    target = path / "tensorboard"
+    with told(target):
+        writer = SummaryWriter(str(target), purge_step=purge)
+    try:
+        yield writer
+    finally:
+        with told(target):  # it writes what it holds
+            writer.close()
 
 
 def _write_scalars(writer, line: dict[str, Any]) -> None:

@@ -24,6 +24,9 @@ def build_network(network: Network, data: Data, place: str) -> Classifier:
         model = create_model(network.name, data.num_classes, **(shared | network.options))
     except TypeError as error:
         raise ConfigError(f"{network.name}: {error}", f"{place}.options") from error
+    except ConfigError as error:
+        error.place = error.place or place
+        raise
     if network.head is not None:
         where = "head" if place == "student" else f"{place}.head"
         sizes = dict(num_classes=data.num_classes)

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules by name, from torch and timm."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,9 @@ def _keep_unscheduled(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 
 def _optimizer_class(kind: str) -> type[torch.optim.Optimizer]:
-    ours = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and n != "Optimizer"}
+    # LBFGS evaluates the loss again and again in a step, SparseAdam takes sparse gradients: neither fits the loop.
+    unfit = ("Optimizer", "LBFGS", "SparseAdam")
+    ours = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and n not in unfit}
     if kind in ours:
         return ours[kind]
     from timm.optim import get_optimizer_class, list_optimizers
@@ -87,7 +90,7 @@ def build_schedule(
     """
     arguments = dict(cfg)
     kind = arguments.pop("type", None)
-    if kind not in SCHEDULES:
+    if not isinstance(kind, str) or kind not in SCHEDULES:
         raise ConfigError(f"unknown schedule {kind!r}{did_you_mean(str(kind), SCHEDULES)}", "schedule")
     context = dict(optimizer=optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
     return construct(SCHEDULES[kind], arguments, "schedule", context, label=kind)
@@ -142,13 +145,15 @@ def _one_cycle(
     start_factor: float = 0.04,
     final_factor: float = 1e-4,
 ):
+    if not 0 < start_factor or not 0 <= final_factor:
+        raise ValueError(f"start_factor must be above 0 and final_factor 0 or more, got {start_factor}, {final_factor}")
     return lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=epochs * steps_per_epoch + 1,
         pct_start=peak,
         div_factor=1 / start_factor,
-        final_div_factor=start_factor / final_factor,
+        final_div_factor=start_factor / final_factor if final_factor else math.inf,
         cycle_momentum=False,
     )
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from kdzoo.engine.step_cap import StepCap
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.models import Classifier, weights_hash
 from kdzoo.models.classifier import classifier_of
+from kdzoo.models.factory import find_source
 from kdzoo.registry import AUGMENTS, DATASETS, HEADS
 from kdzoo.zoo.cache import cache_folder
 from kdzoo.zoo.index import find_entry
@@ -81,16 +83,23 @@ def preflight(experiment: Experiment) -> None:
     _ = experiment.settings
     student, teachers = experiment.networks()
     for place, network in [("student", student), *(("teacher", teacher) for teacher in teachers)]:
+        try:
+            find_source(network.name)
+        except ConfigError as error:
+            error.place = place
+            raise
         check_zoo_name(network, place)
         if network.head is not None:
             HEADS.check(network.head, "head" if place == "student" else f"{place}.head")
     for number, loss in enumerate(experiment.losses):
         check_term(loss, f"losses[{number}]", taught=bool(teachers))
-    build_optimizer(experiment.optimizer, nn.Linear(1, 1))
+    optimizer = build_optimizer(experiment.optimizer, nn.Linear(1, 1))
+    build_schedule(experiment.schedule, optimizer, experiment.epochs, steps_per_epoch=100)
     read_settings(experiment)
-    DATASETS.get(str(experiment.data.get("type")), "data")
-    for number, augment in enumerate(experiment.augment):
-        AUGMENTS.get(str(augment.get("type")), f"augment[{number}]")
+    DATASETS.check(experiment.data, "data")
+    for name, steps in (("augment", experiment.augment), ("augment_second", experiment.augment_second or [])):
+        for number, step in enumerate(steps):
+            AUGMENTS.check(step, f"{name}[{number}]")
 
 
 def check_zoo_name(network: Network, place: str) -> None:
@@ -193,10 +202,11 @@ def _check_combination(
     if settings.cuda_graph and uncaptured:
         message = "a CUDA graph holds no second view, memory of images, gradient alignment or objective; leave it out"
         raise ConfigError(message, "runtime.cuda_graph")
-    if distiller.align and accelerator.distributed_type == DistributedType.FSDP:
-        raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
-    if experiment.ema_decay and accelerator.distributed_type == DistributedType.FSDP:
-        raise ConfigError("no average is kept of FSDP's shards; leave it out, or use DDP", "ema_decay")
+    if accelerator.distributed_type == DistributedType.FSDP:
+        if distiller.align:
+            raise ConfigError("gradients can't be aligned under FSDP", "align_gradients")
+        if experiment.ema_decay:  # the average is of whole weights, a process holds a shard of them
+            raise ConfigError("a moving average can't be kept under FSDP; leave it out", "ema_decay")
 
 
 def _accelerator(settings: Runtime, device: str | None) -> Accelerator:
@@ -274,6 +284,12 @@ def cache_root(settings: Runtime) -> Path:
     return cache_folder() / "teacher_logits"
 
 
+def _teacher_key(weights: str, teachers: list[Network]) -> str:
+    """Weights do not say all: a network's options (its pooling) and its head's (a scale) change the logits, too."""
+    parts = [dict(name=t.name, options=t.options, head=t.head) for t in teachers]
+    return hashlib.sha256(f"{weights} {json.dumps(parts, sort_keys=True)}".encode()).hexdigest()
+
+
 def _cache(
     experiment: Experiment, settings: Runtime, distiller: Distiller, facts: dict, data: Data, accelerator: Accelerator
 ) -> TeacherCache | None:
@@ -288,13 +304,17 @@ def _cache(
         names = ", ".join(a.get("type", "?") for a in experiment.augment)
         message = f"the views of {names} can't be numbered; only PadCrop and Flip can be cached"
         raise ConfigError(message, "runtime.teacher_cache")
+    with torch.no_grad(), accelerator.autocast():
+        output = distiller.teacher(torch.zeros(1, *data.shape, device=accelerator.device)).dtype
+    _, teachers = experiment.networks()
     card = CacheCard(
-        facts["teacher"]["sha256"],
-        data.fingerprint,
+        _teacher_key(facts["teacher"]["sha256"], teachers),
+        data.train.fingerprint(local=True),
         data.train.augment_id,
         data.train.size,
         data.train.views,
         data.num_classes,
         settings.precision,
+        {dtype: name for name, dtype in TeacherCache.DTYPES.items()}[output],
     )
     return TeacherCache(cache_root(settings), card, accelerator.device)

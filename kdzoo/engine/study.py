@@ -67,8 +67,9 @@ def train(
             return _train_study(config, path, resume, device)
         read_experiment(config)  # a mistake is told before an earlier run is set aside
         return _train_seeds(config, path, path.name, resume, device, {})
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}; go on with --resume --work-dir {path}") from None
+    except (Interrupted, KeyboardInterrupt) as stop:
+        said = stop if isinstance(stop, Interrupted) else "stopped at once; what the last checkpoint holds is kept"
+        raise Interrupted(f"{said}; go on with the same command and --resume --work-dir {path}") from None
 
 
 def _fresh(path: Path, resume: bool, device: str | None) -> None:
@@ -84,12 +85,12 @@ def _train_seeds(
 ) -> dict[str, Any]:
     """One run, or one a seed; ``earlier`` are the weights of the study's runs so far."""
     seeds = config.get("seeds")
+    if resume:
+        folder.check_same_seeds(path, seeds)
     if not seeds:
         _fresh(path, resume, device)
         seed = config.get("seed", 0)
         return train_run(_resolve(_without(config), seed, earlier), path, label, resume, device)
-    if not isinstance(seeds, (list, tuple)) or not all(isinstance(s, int) for s in seeds):
-        raise locate(ConfigError(f"expected a list of numbers, got {seeds!r}", "seeds"), config)
     if path.name not in earlier:  # a study has set its folder aside as a whole
         _fresh(path, resume, device)
     results = []

@@ -62,8 +62,9 @@ def load_tested(config: Config, checkpoint: str, device: str | None = None) -> t
     Raises:
         UserError: unreadable weights, a class-count mismatch, missing data, a config mistake.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("no cuda device here; leave --device out")
+    available = dict(cuda=torch.cuda.is_available, mps=torch.backends.mps.is_available)
+    if device in available and not available[device]():
+        raise UserError(f"no {device} device here; leave --device out")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         experiment = read_experiment(config)

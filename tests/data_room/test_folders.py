@@ -1,6 +1,7 @@
 """Streamed sets: small PNG and JPEG files, some of them damaged."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -160,6 +161,25 @@ def test_limits_are_stratified_and_the_fingerprint_follows(stream):
     assert (data.train.size, data.test.size) == (6, 2)
     assert sorted(torch.cat([b.target for b in data.train.epoch(0)]).tolist()) == [0, 0, 0, 1, 1, 1]
     assert stream().fingerprint == stream(seed=5).fingerprint != data.fingerprint
+
+
+def test_the_local_fingerprint_tells_a_file_written_anew(stream, folder):
+    loader = stream().train
+    before = loader.fingerprint(), loader.fingerprint(local=True)
+    file = next((folder / "train").rglob("*.png"))
+    os.utime(file, ns=(1, 1))  # as if other pixels of the same size had been written
+    assert loader.fingerprint() == before[0] and loader.fingerprint(local=True) != before[1]
+
+
+def test_ctrl_c_of_the_terminal_does_not_kill_the_workers(stream):
+    import multiprocessing
+    import signal
+
+    batches = stream(batch_size=2, workers=1).train.epoch(0)
+    next(batches)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(list(batches)) >= 1
 
 
 def test_the_random_crop_is_torchvisions_and_leaves_global_random_numbers_alone():

@@ -53,6 +53,19 @@ def test_it_is_there_for_the_next_run(tmp_path):
     assert other.seen == 0 and torch.equal(first, again)
 
 
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't write .*file"):
+        TeacherCache(tmp_path / "file", CARD, CPU)
+
+
+def test_float32_logits_of_a_bfloat16_teacher_come_back_exact(tmp_path):
+    card = replace(CARD, precision="bf16", output="fp32")
+    first, _ = ask(TeacherCache(tmp_path, card, CPU), Teacher(), [1, 4], [2, 9])
+    again, _ = ask(TeacherCache(tmp_path, card, CPU), Teacher(), [1, 4], [2, 9])
+    assert torch.equal(first, again)
+
+
 @pytest.mark.parametrize(
     "change", [dict(teacher="other"), dict(data="other"), dict(augment="none"), dict(precision="bf16")]
 )

@@ -43,6 +43,21 @@ def changed(tiny, **values):
         (dict(teacher=dict(checkpoint="t.safetensors")), ["teacher", "no name"]),
         (dict(teacher=dict(name="resnet20", checkpoint="gone.pt")), ["gone.pt"]),
         (dict(runtime=dict(cuda_graph=True)), ["runtime.cuda_graph", "GPU"]),
+        (dict(student="resnet8x5"), ["student: unknown model"]),
+        (dict(teacher=[["resnet8"]]), ["teacher", "'name'"]),
+        (dict(optimizer=dict(type="SGD", lr="fast")), ["optimizer: SGD: ", "'str'"]),
+        (dict(optimizer=dict(type="LBFGS", lr=0.1)), ["optimizer: unknown optimizer 'LBFGS'"]),
+        (dict(schedule=dict(type=["Cosine"])), ["schedule: unknown schedule"]),
+        (dict(schedule=dict(type="MultiStep", milestones=["a"])), ["schedule: MultiStep"]),
+        (dict(schedule=dict(type="OneCycle", start_factor=0.0)), ["schedule: OneCycle", "must be above 0"]),
+        (dict(clip_grad=0.0), ["clip_grad must be above 0"]),
+        (dict(clip_grad=-1.0), ["clip_grad must be above 0"]),
+        (dict(ema_decay=1.5), ["ema_decay must be from 0 to below 1"]),
+        (dict(ema_decay=-0.5), ["ema_decay must be from 0 to below 1"]),
+        (dict(seed=2**63), ["seed", "below 2**63"]),
+        (dict(seeds=[0, -1]), ["seed", "from 0"]),
+        (dict(seeds=["a"]), ["seed", "whole number", "'a'"]),
+        (dict(seeds=[0, 0]), ["seeds must differ"]),
     ],
 )
 def test_mistakes_are_one_line_with_place_and_file(tiny, values, words):
@@ -63,6 +78,13 @@ def test_an_unknown_key_is_told_with_the_file_that_set_it(tmp_path):
     (tmp_path / "leaf.py").write_text("_base_ = 'base.py'\ndata = dict(type='Digits')\nlosses = []\nepochs = 1\n")
     with pytest.raises(ConfigError, match=r"base\.py: .*optimzer"):
         train(Config.from_file(tmp_path / "leaf.py"))
+
+
+def test_a_wrong_type_is_told_with_the_file_that_set_it(tmp_path, tiny):
+    (tmp_path / "leaf.py").write_text(Config(tiny).dump())
+    for word in ("epochs=ten", "runtime.compile=yes"):
+        with pytest.raises(ConfigError, match=r"^--cfg-options: .*expects"):
+            train(Config.from_file(tmp_path / "leaf.py", [word]), device="cpu")
 
 
 def test_a_pair_names_student_and_teacher(tiny):

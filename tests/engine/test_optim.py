@@ -60,6 +60,11 @@ def test_one_cycle_peaks_at_the_rate():
     assert found[-1] < 0.002
 
 
+def test_one_cycle_may_end_at_zero():
+    found = rates(dict(type="OneCycle", final_factor=0.0))
+    assert max(found) == pytest.approx(0.1, rel=1e-3) and 0 <= found[-1] < 0.002
+
+
 def test_optimizers_of_torch_and_timm():
     model = nn.Linear(2, 2)
     adamw = build_optimizer(dict(type="AdamW", lr=0.1, weight_decay=0.5), model)

@@ -65,6 +65,12 @@ def test_a_study_goes_on_where_it_stopped(study):
         (lambda runs: runs[1].pop("name"), ["runs[1]", "name"]),
         (lambda runs: runs[1].update(name="teacher"), ["runs[1].name", "taken"]),
         (lambda runs: runs[1].update(name="../up"), ["runs[1].name"]),
+        (lambda runs: runs[1].update(seeds=["x"]), ["runs[1]", "seed"]),
+        (lambda runs: runs[1].update(augment=["Flip"]), ["runs[1].augment[0]", "'Flip'"]),
+        (lambda runs: runs[1].update(augment=[dict(type="Flip", q=1)]), ["runs[1].augment[0]", "'q'"]),
+        (lambda runs: runs[1].update(data=dict(limit=1)), ["runs[1].data", "'limit'"]),
+        (lambda runs: runs[1].update(student=dict(name="resnt8")), ["runs[1].student", "'resnet8'"]),
+        (lambda runs: runs[1].update(schedule=dict(type="Cosin")), ["runs[1].schedule", "'Cosine'?"]),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(study, tmp_path, change, words):
@@ -74,6 +80,12 @@ def test_mistakes_are_told_before_anything_runs(study, tmp_path, change, words):
     for word in words:
         assert word in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_goes_on_under_another_spelling_of_its_folder(study, tmp_path):
+    run(study)
+    again = train(Config(study, "study.py"), tmp_path / "out", device="cpu", resume=True)
+    assert set(again["runs"]) == {entry["name"] for entry in study["runs"]}
 
 
 def test_a_run_reference_outside_a_study_is_refused(tiny):

@@ -93,6 +93,19 @@ def test_the_cache_spares_the_teacher_and_changes_rounding_only(tiny, tmp_path):
     assert plain["last"]["top1"] == pytest.approx(first["last"]["top1"], abs=2)
 
 
+def test_the_cache_tells_teachers_of_equal_weights_apart(tiny):
+    run(tiny | dict(head=dict(type="NormalizedSoftmaxHead", temperature=0.1), losses=[dict(type="HeadLoss")]), "teacher")
+    cfg = tiny | dict(losses=[dict(type="KD")], epochs=1, runtime=tiny["runtime"] | dict(teacher_cache=True))
+    served = []
+    for temperature in (0.1, 0.5, 0.5):
+        head = dict(type="NormalizedSoftmaxHead", temperature=temperature)
+        teacher = dict(
+            name="resnet8", options=tiny["student"]["options"], checkpoint="teacher/last.safetensors", head=head
+        )
+        served.append(run(cfg | dict(teacher=teacher), "student")["teacher_cache"]["served"])
+    assert served == [0, 0, 96]  # another temperature, another teacher
+
+
 def test_the_cache_is_refused_where_views_are_unbounded(tiny):
     run(tiny, "teacher")
     teacher = dict(name="resnet8", options=tiny["student"]["options"], checkpoint="teacher/last.safetensors")
@@ -155,6 +168,88 @@ def test_ctrl_c_saves_and_the_run_goes_on_bit_for_bit(tiny, tmp_path, monkeypatc
         assert {k: a[k] for k in ("epoch", "loss", "lr", "test_nll")} == {
             k: b[k] for k in ("epoch", "loss", "lr", "test_nll")
         }
+
+
+def test_ctrl_c_during_the_last_evaluation_stops_before_the_next_seed(tiny, tmp_path, monkeypatch):
+    import signal
+
+    from kdzoo.engine import loop
+
+    genuine = loop.write_evaluation
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_evaluation", lambda *a: (genuine(*a), signal.raise_signal(signal.SIGINT)))
+        with pytest.raises(Interrupted, match="after its last epoch; go on with the same command and --resume"):
+            run(tiny | dict(epochs=1), seeds=[0, 1])
+    assert not (tmp_path / "out" / "seed1").exists()
+    assert run(tiny | dict(epochs=1), seeds=[0, 1], resume=True)["runs"]["out"]["seeds"] == [0, 1]
+
+
+def test_ctrl_c_outside_the_loop_says_how_to_go_on(tiny, monkeypatch):
+    from kdzoo.engine import run as one
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one, "build_training", stop)
+    with pytest.raises(Interrupted, match="stopped at once.*--resume --work-dir out"):
+        run(tiny)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_repeats_no_log_line(tiny, tmp_path):
+    run(tiny)
+    for file in ("last/state.pt", "metrics.json"):  # as a kill before the first checkpoint leaves it
+        (tmp_path / "out" / file).unlink()
+    run(tiny, resume=True)
+    lines = [json.loads(line) for line in open("out/log.jsonl")]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_one_run_is_not_resumed_as_several_nor_several_as_one(tiny):
+    run(tiny | dict(epochs=1), "single")
+    with pytest.raises(UserError, match="holds a single run; resume it without seeds"):
+        run(tiny | dict(epochs=1), "single", seeds=[0, 1], resume=True)
+    run(tiny | dict(epochs=1), "several", seeds=[0, 1])
+    with pytest.raises(UserError, match="holds a run a seed, of 0 1; resume it with --seeds"):
+        run(tiny | dict(epochs=1), "several", resume=True)
+
+
+def test_a_damaged_record_is_one_line(tiny, tmp_path):
+    run(tiny | dict(epochs=1))
+    (tmp_path / "out" / "metrics.json").write_text('{"seed": ')
+    with pytest.raises(UserError, match=r"metrics\.json is damaged .* remove it"):
+        run(tiny | dict(epochs=1), resume=True)
+
+
+@pytest.mark.parametrize("folder", [".", "..", "mine"])
+def test_a_folder_of_other_things_is_never_renamed(tiny, tmp_path, folder):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="current folder|holds files and no earlier run"):
+        run(tiny, folder)
+    assert (tmp_path / "mine" / "thesis.tex").is_file()
+
+
+def test_a_config_named_configs_has_a_folder_of_its_own():
+    from kdzoo.engine.folder import default_folder
+
+    assert str(default_folder(Config({}, "configs.py"))) == "work_dirs/configs"
+    assert str(default_folder(Config({}, "a/configs/b/c.py"))) == "work_dirs/b/c"
+
+
+def test_the_revision_is_the_checkouts_own(tmp_path, monkeypatch):
+    import subprocess
+
+    from kdzoo.engine import folder
+
+    project = tmp_path / "project"
+    (project / "site-packages" / "kdzoo").mkdir(parents=True)
+    git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git[:3], "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    monkeypatch.setattr(folder.kdzoo, "__file__", str(project / "site-packages" / "kdzoo" / "__init__.py"))
+    assert folder.git_revision() is None  # a wheel in an environment within somebody's repository
+    monkeypatch.setattr(folder.kdzoo, "__file__", str(project / "kdzoo" / "__init__.py"))
+    assert folder.git_revision()
 
 
 def test_a_finished_run_is_not_run_again(tiny):
@@ -260,6 +355,19 @@ def test_a_full_disk_is_one_line_and_the_state_before_is_intact(tiny, tmp_path, 
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
+def test_a_full_disk_while_the_log_is_written_is_one_line(tiny, monkeypatch):
+    import errno
+
+    from kdzoo.engine import folder
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder, "open", full, raising=False)
+    with pytest.raises(UserError, match=r"the disk is full: out/log\.jsonl"):
+        run(tiny)
+
+
 def test_a_teacher_at_chance_is_told(tiny, capsys):
     run(tiny | dict(epochs=1, optimizer=dict(type="SGD", lr=1e-9)), "poor")
     teacher = dict(name="resnet8", options=tiny["student"]["options"], checkpoint="poor/last.safetensors")
@@ -276,6 +384,20 @@ def test_class_counts_that_differ_are_told(tiny, tmp_path):
         UserError, match=r"seven\.safetensors does not fit resnet8: the checkpoint has 7 classes, the model 10"
     ):
         run(tiny | dict(teacher=teacher, losses=[dict(type="KD")]))
+
+
+def test_a_test_part_without_a_readable_image_is_one_line(tiny, tmp_path):
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for name in "ab":
+            (tmp_path / "pictures" / split / name).mkdir(parents=True)
+            for number in range(2):
+                file = tmp_path / "pictures" / split / name / f"{number}.png"
+                Image.new("RGB", (9, 9)).save(file) if split == "train" else file.write_bytes(b"no")
+    data = dict(type="ImageFolder", path="pictures", size=8, resize=8)
+    with pytest.raises(UserError, match="no test image to evaluate on"):
+        run(tiny | dict(data=data, augment=[], runtime=tiny["runtime"] | dict(workers=0)))
 
 
 def test_an_image_folder_with_a_corrupt_file_trains_and_counts_it(tiny, tmp_path, caplog):
