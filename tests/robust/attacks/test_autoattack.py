@@ -1,5 +1,6 @@
 """AutoAttack: the published ensemble, the same answers as pyautoattack's, states, shards, few classes, bad input."""
 
+import copy
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from torch import nn
 from kdzoo.errors import UserError
 from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.autoattack import AutoAttack, Union, runner
+from kdzoo.robust.attacks.autoattack.model_info import write_model_info
+from kdzoo.robust.attacks.autoattack.state import model_fingerprint
 from kdzoo.robust.attacks.autoattack.versions import Part, fit_classes, parts_of
 from kdzoo.robust.attacks.budget import keeps_budget, within_budget
 from kdzoo.robust.attacks.projections import change_norm
@@ -273,6 +277,44 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(tmp_path):
     (tmp_path / "key.json").unlink()
     with pytest.raises(UserError, match="no key.json"):
         attack.evaluate(model, x, y, tmp_path)
+
+
+def test_the_same_weights_in_another_network_are_another_model(tmp_path):
+    model, x, y = example()
+
+    class Own(nn.Module):
+        def __init__(self, activation):
+            super().__init__()
+            self.network, self.activation = model, activation
+
+        def forward(self, images):
+            return self.activation(self.network(images))
+
+    plain, steep = Own(partial(torch.mul, other=1.0)), Own(partial(torch.mul, other=2.0))
+    wider = copy.deepcopy(model)
+    next(module for module in wider.modules() if isinstance(module, nn.Conv2d)).dilation = (2, 2)
+    names = [model_fingerprint(each) for each in (model, wider, plain, steep, Own(torch.tanh), Own(torch.relu))]
+    assert len(set(names)) == 6 and model_fingerprint(Own(torch.relu)) == names[-1]
+    attack = AutoAttack("Linf", 0.01, "custom", SHORT[:1])
+    attack.evaluate(plain.eval(), x, y, tmp_path)
+    with pytest.raises(UserError, match="holds a run with model"):
+        attack.evaluate(Own(torch.tanh).eval(), x, y, tmp_path)
+
+
+def test_the_cards_footnote_says_what_was_measured_and_keeps_what_people_wrote(tmp_path):
+    model, x, y = example()
+    result = AutoAttack("Linf", 0.01, "custom", SHORT[:1]).evaluate(model, x, y)
+    result.version = "standard"
+    card = tmp_path / "card.json"
+
+    def footnote(test_images):
+        return write_model_info(card, result, "cifar10", "small", test_images)["footnote"]
+
+    assert footnote(100) == footnote(100) == "Measured on 23 of 100 test images."
+    assert footnote(23) is None, "all of them now"
+    card.write_text(json.dumps(dict(footnote="Trained on more data.")))
+    assert footnote(100) == footnote(100) == "Trained on more data. Measured on 23 of 100 test images."
+    assert footnote(23) == "Trained on more data."
 
 
 def test_union_is_the_and_of_the_norms():

@@ -66,6 +66,9 @@ def test_square_must_not_gain_over_the_gradient_attacks():
     assert square_gain(dict(clean=0.9, square=0.1)) is None, "nothing to compare with"
     assert square_gain({"clean": 0.9, "apgd-ce": 0.5, "square": 0.499}) is None
     assert "1.00%" in square_gain({"clean": 0.9, "apgd-ce": 0.5, "square": 0.49}).message
+    plus = {"clean": 0.9, "apgd-ce": 0.5, "fab": 0.5, "square": 0.2, "apgd-t": 0.2, "fab-t": 0.19}
+    assert "30.00%" in square_gain(plus).message, "what runs after Square says nothing of what it gained"
+    assert square_gain({"clean": 0.9, "square": 0.2, "apgd-ce": 0.1}) is None
 
 
 def test_random_networks_under_version_rand():

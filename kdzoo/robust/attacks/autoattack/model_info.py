@@ -1,6 +1,7 @@
 """A result as RobustBench's ``model_info`` card, the JSON its leaderboard is made of."""
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,9 @@ FIELDS = (
     "link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture", "eps",
     "clean_acc", "reported", "autoattack_acc", "footnote",
 )  # fmt: skip
+
+
+_OURS = re.compile(r"Measured on [\d,]+ of [\d,]+ test images\.")  # in a footnote
 
 
 def check_card(version: str, norm: str) -> None:
@@ -51,8 +55,9 @@ def write_model_info(
     card |= measured
     for name, value in dict(name=path.stem, architecture=architecture, number_forward_passes=1).items():
         card[name] = value if card[name] is None else card[name]
-    if images < test_images:
-        card["footnote"] = f"Measured on {images:,} of {test_images:,} test images."
+    people = _OURS.sub("", str(card["footnote"] or "")).strip()
+    few = f"Measured on {images:,} of {test_images:,} test images." if images < test_images else ""
+    card["footnote"] = " ".join(part for part in (people, few) if part) or None
     write_text(path, json.dumps(card, indent=2) + "\n")
     return card
 

@@ -6,6 +6,7 @@ Every file is replaced atomically after each attack on its chunk, and no two pro
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,15 @@ def _short(value: Any) -> str:
 
 
 def model_fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the module's class and of everything in its state dict; a kdzoo model's mean and std included."""
-    network = getattr(model, "network", model)
+    """SHA-256 of the network's modules with their settings and of everything in the state dict; mean and std included.
+
+    The settings, because weights alone do not tell ReLU from softplus, or one stride from another.
+    """
     entries = dict(model.state_dict())
     entries |= {name: getattr(model, name) for name in ("mean", "std") if hasattr(model, name)}
-    digest = hashlib.sha256(type(network).__qualname__.encode())
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        digest.update(f"{name} {type(module).__qualname__} {_settings(module)}\n".encode())
     for name, value in sorted(entries.items()):
         if isinstance(value, Tensor):
             value = value.detach().cpu().contiguous()
@@ -156,6 +161,23 @@ def model_fingerprint(model: nn.Module) -> str:
         else:
             digest.update(f"{name} {value!r}\n".encode())
     return digest.hexdigest()
+
+
+def _settings(module: nn.Module) -> str:
+    """A module's own numbers, words and functions, such as strides and activations."""
+    own = ((name, _word(value)) for name, value in vars(module).items() if name[0] != "_" and name != "training")
+    return " ".join(f"{name}={word}" for name, word in sorted(own) if word)
+
+
+def _word(value: Any) -> str:
+    """The same in every process; empty for what is none of the above."""
+    if isinstance(value, partial):
+        return f"{_word(value.func)}({value.args}, {value.keywords})"
+    if isinstance(value, (tuple, list)):
+        return f"({' '.join(map(_word, value))})"
+    if isinstance(value, (str, int, float)):
+        return repr(value)
+    return getattr(value, "__qualname__", "")
 
 
 def images_fingerprint(images: Tensor, target: Tensor) -> str:
