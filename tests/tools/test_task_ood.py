@@ -153,6 +153,7 @@ def _page():
     "words, told",
     [
         (["--detectors", "Mahalanobi"], "unknown detector 'Mahalanobi' (did you mean 'Mahalanobis'"),
+        (["--cw-steps", "7"], "--cw-steps is for --protocol adversarial"),
         (["--limit", "0"], "--limit is 0; use 1 or more"),
         (["--shrinkage", "much"], "--shrinkage is 'much'"),
         (["--layers", "layer9"], "there is no layer 'layer9'"),

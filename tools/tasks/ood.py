@@ -8,6 +8,13 @@ DETECTORS = (
     "MSP", "MaxLogit", "Energy", "Entropy", "GEN", "ODIN", "KNN", "ViM", "ReAct", "ASH-B", "ASH-P", "ASH-S", "SCALE",
     "SHE", "GradNorm", "Mahalanobis", "RelativeMahalanobis",
 )  # fmt: skip
+# Options that only one protocol heeds.
+OWN = {
+    "adversarial": ("attacks", "attack_eps", "cw_steps"),
+    "sets": (
+        "sets", "detectors", "pytorch_ood", "no_ensemble", "validation", "fgsm_eps", "positive", "convention", "resume",
+    ),
+}  # fmt: skip
 BENCHMARKS = {"CIFAR10": "cifar10", "CIFAR100": "cifar100", "MNIST": "mnist"}
 
 
@@ -89,6 +96,13 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
 def check(arguments: argparse.Namespace) -> None:
     from kdzoo.errors import UserError
 
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = parser.parse_args([])
+    for protocol, names in OWN.items():
+        for name in names:
+            if protocol != arguments.protocol and getattr(arguments, name) != getattr(defaults, name):
+                raise UserError(f"--{name.replace('_', '-')} is for --protocol {protocol}; leave it out")
     for name in ("limit", "train_limit", "validation"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
