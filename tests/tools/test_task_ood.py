@@ -17,8 +17,9 @@ FEW = ["--detectors", "MSP", "Mahalanobis", "KNN", "ODIN"]
 
 
 @pytest.fixture
-def files(tiny):
+def files(tiny, monkeypatch):
     """A config, an untrained network and two sets: bright noise (far), stripes of another size (near)."""
+    monkeypatch.delenv("KDZOO_DATA", raising=False)
     tiny["data"] = dict(type="Digits", train_limit=300, test_limit=120)
     Path("tiny.py").write_text(Config(tiny).dump())
     torch.manual_seed(0)
@@ -90,6 +91,45 @@ def _resume(files, record, capsys, monkeypatch):
     assert "run/ood_scores holds scores with detectors = [" in capsys.readouterr().err
 
 
+def test_weights_may_come_from_elsewhere_than_a_file(files, capsys, monkeypatch):
+    """zoo:NAME and its like are no paths; what is kept under their key is the network's."""
+    from kdzoo.engine import testing
+
+    real = testing.load_weights
+    monkeypatch.setattr(testing, "load_weights", lambda model, path: real(model, files[1]))
+    few = ["--detectors", "MSP", "--no-ensemble"]
+    assert eval_robust.main([files[0], "zoo:digits/resnet8", *OPTIONS, *few]) == 0, capsys.readouterr().err
+    torch.manual_seed(1)
+    save_weights(create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8)), files[1])
+    assert eval_robust.main([files[0], "zoo:digits/resnet8", *OPTIONS, *few, "--resume"]) == 2
+    assert "holds scores with weights = " in capsys.readouterr().err
+
+
+def test_a_run_stopped_before_it_fitted_does_not_go_on_with_anothers_fit(files, capsys, monkeypatch):
+    few = ["--detectors", "Mahalanobis", "--no-ensemble"]
+    assert eval_robust.main([*files, *OPTIONS, *few]) == 0
+    torch.manual_seed(1)
+    save_weights(create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8)), files[1])
+    with monkeypatch.context() as patch:
+        patch.setattr("kdzoo.robust.ood.features.FeatureFiles.extract", lambda *_: (_ for _ in ()).throw(OSError))
+        with pytest.raises(OSError):
+            eval_robust.main([*files, *OPTIONS, *few])
+    assert eval_robust.main([*files, *OPTIONS, *few, "--resume"]) == 0
+    resumed = json.loads(Path("run/robust_ood.json").read_text())["results"]
+    assert eval_robust.main([*files, *OPTIONS, *few]) == 0
+    afresh = json.loads(Path("run/robust_ood.json").read_text())["results"]
+    for before, after in zip(afresh, resumed, strict=True):
+        assert after["metrics"] == pytest.approx(before["metrics"], abs=1e-6)
+
+
+def test_other_pictures_under_the_same_name_are_not_resumed_from(files, capsys):
+    few = ["--detectors", "MSP", "--no-ensemble"]
+    assert eval_robust.main([*files, *OPTIONS, *few]) == 0
+    np.save("data/noise/test_images.npy", np.zeros((90, 8, 8, 1), np.uint8))
+    assert eval_robust.main([*files, *OPTIONS, *few, "--resume"]) == 2
+    assert "holds scores with contents = " in capsys.readouterr().err
+
+
 def _page():
     from kdzoo.report.ood import ood, read_record
     from kdzoo.report.run import Run
@@ -113,17 +153,26 @@ def _page():
     "words, told",
     [
         (["--detectors", "Mahalanobi"], "unknown detector 'Mahalanobi' (did you mean 'Mahalanobis'"),
+        (["--cw-steps", "7"], "--cw-steps is for --protocol adversarial"),
         (["--limit", "0"], "--limit is 0; use 1 or more"),
         (["--shrinkage", "much"], "--shrinkage is 'much'"),
         (["--layers", "layer9"], "there is no layer 'layer9'"),
         (["--positive", "ood", "--convention", "lee"], "has ID as positive"),
         (["--sets", "gone.py"], "gone.py"),
         (["--sets", "other.py"], "add channels='mean', size='bilinear'"),
+        (["--sets", "twice.py"], "the name 'Noise' is taken; give the set another one with name="),
+        (["--sets", "own.py"], "the name 'FGSM' is taken"),
+        (["--sets", "typed.py"], "typed.py: fra: unknown 'fra' (did you mean 'far'"),
+        (["--detectors", "MahalanobisEnsemble"], "MahalanobisEnsemble can't be chosen here: it is always measured"),
+        (["--detectors", "PytorchOOD"], "use --pytorch-ood NAME"),
         (["--sets", "empty.py"], "none of the sets of empty.py is on disk"),
     ],
 )
 def test_a_mistake_is_one_line(files, capsys, words, told):
     Path("other.py").write_text('far = [dict(folder="stripes")]\n')
+    Path("twice.py").write_text('far = [dict(folder="noise"), dict(name="Noise", folder="noise")]\n')
+    Path("own.py").write_text('far = [dict(name="FGSM", folder="noise")]\n')
+    Path("typed.py").write_text('far = [dict(folder="noise")]\nfra = []\n')
     Path("empty.py").write_text('far = [dict(folder="absent")]\n')
     assert eval_robust.main([*files, *OPTIONS, *words]) == 2
     captured = capsys.readouterr().err
@@ -133,3 +182,8 @@ def test_a_mistake_is_one_line(files, capsys, words, told):
 def test_digits_have_no_benchmark_of_their_own(files, capsys):
     assert eval_robust.main([*files, "--task", "ood", "--device", "cpu"]) == 2
     assert "there is no benchmark for Digits; give --sets" in capsys.readouterr().err
+
+
+def test_resuming_needs_a_folder(files, capsys):
+    assert eval_robust.main([*files, "--task", "ood", "--device", "cpu", "--sets", "sets.py", "--resume"]) == 2
+    assert "--resume goes on with what lies in --out" in capsys.readouterr().err

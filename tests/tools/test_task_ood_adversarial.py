@@ -72,6 +72,8 @@ def _page():
     [
         (["--attacks", "fgms"], "--attacks has unknown 'fgms' (did you mean 'fgsm'"),
         (["--resume"], "--resume is for --protocol sets"),
+        (["--positive", "ood"], "--positive is for --protocol sets"),
+        (["--detectors", "MSP"], "--detectors is for --protocol sets"),
         (["--limit", "20"], "is right on 20 images; 100 are needed: raise --limit"),
         (["--attacks", "fgsm", "--attack-eps", "1e-9"], "FGSM: no image is right clean and noisy and wrong attacked"),
         (["--attacks", "fgsm", "--attack-eps", "-1"], "FGSM"),

@@ -1,7 +1,6 @@
 """Out-of-distribution detection: every detector on OpenOOD's near and far sets."""
 
 import argparse
-import hashlib
 from pathlib import Path
 
 # Names of kdzoo's detectors; ASH and SCALE stand for themselves, the ensemble is always measured.
@@ -9,6 +8,13 @@ DETECTORS = (
     "MSP", "MaxLogit", "Energy", "Entropy", "GEN", "ODIN", "KNN", "ViM", "ReAct", "ASH-B", "ASH-P", "ASH-S", "SCALE",
     "SHE", "GradNorm", "Mahalanobis", "RelativeMahalanobis",
 )  # fmt: skip
+# Options that only one protocol heeds.
+OWN = {
+    "adversarial": ("attacks", "attack_eps", "cw_steps"),
+    "sets": (
+        "sets", "detectors", "pytorch_ood", "no_ensemble", "validation", "fgsm_eps", "positive", "convention", "resume",
+    ),
+}  # fmt: skip
 BENCHMARKS = {"CIFAR10": "cifar10", "CIFAR100": "cifar100", "MNIST": "mnist"}
 
 
@@ -55,7 +61,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     sets, absent = find_sets(arguments, config, data)
     with tempfile.TemporaryDirectory(prefix="kdzoo-ood-") as scratch:
         folder = Path(arguments.out) if arguments.out else Path(scratch)
-        state = State(folder / "ood_scores", key(arguments, sets, data), arguments.resume)
+        state = State(folder / "ood_scores", key(arguments, sets, model, data), arguments.resume)
         scorer = Scorer(arguments, config, model, data, Path(scratch), state)
         order = list(scorer.detectors)
         known = state.get("in-distribution", lambda: scorer.score("in-distribution", scorer.id_batches()), order)
@@ -90,10 +96,23 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
 def check(arguments: argparse.Namespace) -> None:
     from kdzoo.errors import UserError
 
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = parser.parse_args([])
+    for protocol, names in OWN.items():
+        for name in names:
+            if protocol != arguments.protocol and getattr(arguments, name) != getattr(defaults, name):
+                raise UserError(f"--{name.replace('_', '-')} is for --protocol {protocol}; leave it out")
     for name in ("limit", "train_limit", "validation"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; use 1 or more")
+    if arguments.resume and not arguments.out:
+        raise UserError("--resume goes on with what lies in --out; give --out the folder of the earlier run")
+    for name in ("MahalanobisEnsemble", "PytorchOOD"):
+        if name in arguments.detectors:
+            cure = "it is always measured" if name == "MahalanobisEnsemble" else "use --pytorch-ood NAME"
+            raise UserError(f"--detectors {name} can't be chosen here: {cure}; leave it out")
     if arguments.convention == "lee" and arguments.positive == "ood":
         raise UserError("--convention lee has ID as positive; leave --positive ood out")
     shrinkage = arguments.shrinkage
@@ -108,6 +127,7 @@ def find_sets(arguments: argparse.Namespace, config, data) -> tuple[list, list[s
     """The OOD sets on disk, and the names of those that are not."""
     from kdzoo.config import Config
     from kdzoo.errors import UserError
+    from kdzoo.robust.ood.scoring import file_stem
     from kdzoo.robust.ood.sets import read_sets
     from kdzoo.tools.config_path import find_config
 
@@ -121,17 +141,25 @@ def find_sets(arguments: argparse.Namespace, config, data) -> tuple[list, list[s
     )
     if not sets:
         raise UserError(f"none of the sets of {file} is on disk ({', '.join(absent)}); put one below data.root")
+    taken = {"in-distribution", "fgsm"}  # files of scores that are not of a set
+    for part in sets:
+        stem = file_stem(part.name).lower()
+        if stem in taken:
+            raise UserError(f"{file}: the name {part.name!r} is taken; give the set another one with name=")
+        taken.add(stem)
     return sets, absent
 
 
-def key(arguments: argparse.Namespace, sets: list, data) -> dict:
+def key(arguments: argparse.Namespace, sets: list, model, data) -> dict:
     """What stored scores depend on."""
+    from kdzoo.models import weights_hash
+
     names = ("detectors", "pytorch_ood", "layers", "no_ensemble", "shrinkage", "limit", "train_limit", "validation")
     options = {name: getattr(arguments, name) for name in (*names, "fgsm_eps", "seed")}
-    digest = hashlib.sha256(Path(arguments.checkpoint).read_bytes()).hexdigest()
     return dict(
-        checkpoint=digest, test=data.test.size, train=data.train.size, sets={s.name: s.count for s in sets}, **options
-    )
+        weights=weights_hash(model), test=data.test.fingerprint(), train=data.train.fingerprint(),
+        sets={s.name: s.count for s in sets}, contents={s.name: s.digest for s in sets}, **options,
+    )  # fmt: skip
 
 
 class Scorer:

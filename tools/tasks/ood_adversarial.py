@@ -54,9 +54,6 @@ def build_attacks(arguments: argparse.Namespace) -> dict:
     from kdzoo.errors import UserError, did_you_mean
     from kdzoo.registry import ATTACKS
 
-    for option, value in (("--sets", arguments.sets), ("--resume", arguments.resume)):
-        if value:
-            raise UserError(f"{option} is for --protocol sets; leave it out")
     known = {name.lower(): name for name in ATTACKS.names()}
     unknown = [name for name in arguments.attacks if name.lower() not in known]
     if unknown:

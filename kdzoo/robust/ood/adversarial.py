@@ -101,16 +101,19 @@ def adversarial_detection(
         attack: name, for the result.
         scores: of :func:`layer_scores` for this attack.
         epsilons: the ensemble's.
-        tuned_on: scores of another attack (the paper: FGSM) to tune on in place of this one's; the test
-            images are the same.
+        tuned_on: scores of another attack (the paper: FGSM) to tune on in place of this one's; their first
+            triples tune and this attack's others test, which may be of the same images where the two attacks keep
+            different ones: :func:`detection` takes halves that were parted before.
         share: of the triples for tuning; 0.1 as in the paper.
 
     Raises:
         ValueError: too few triples to tune on (10 are needed).
     """
     count = scores[1].shape[1]
-    validation = [part[:, : max(1, round(share * part.shape[1]))] for part in tuned_on or scores]
-    if min(part.shape[1] for part in validation) < 10:
+    negative, attacked = tuned_on or scores
+    held = round(share * attacked.shape[1])  # triples: of each two negatives
+    validation = negative[:, : 2 * held], attacked[:, :held]
+    if held < 10:
         raise ValueError(
             f"{attack}: {validation[1].shape[1]} of {count} attacked images are too few to tune on; attack more images"
         )
@@ -134,7 +137,7 @@ def detection(
     Raises:
         ValueError: fewer than 10 triples to tune on.
     """
-    regression = tune(*validation, epsilons, criterion="auroc")
+    regression = tune(*validation, epsilons, criterion="auroc", views=2)
     place = list(epsilons).index(regression.epsilon)
     metrics = ood_metrics(*(regression.score(part[place]) for part in test))
     return AdversarialResult(attack, validation[1].shape[1] + test[1].shape[1], regression.epsilon, metrics)

@@ -71,7 +71,9 @@ class Regression:
         return -(np.asarray(layer_scores, dtype=np.float64) @ self.weight + self.bias)
 
 
-def tune(scores_id, scores_ood, epsilons: Sequence[float] = EPSILONS, criterion: str = "tnr95") -> Regression:
+def tune(
+    scores_id, scores_ood, epsilons: Sequence[float] = EPSILONS, criterion: str = "tnr95", views: int = 1
+) -> Regression:
     """Choose the step of the pre-processing and fit the regression, on validation samples only.
 
     Half of the samples of each kind (every second one) fit the regression, the other half choose the step,
@@ -82,6 +84,7 @@ def tune(scores_id, scores_ood, epsilons: Sequence[float] = EPSILONS, criterion:
         scores_ood: likewise [E, M, L], of held-out OOD images, or of FGSM images.
         epsilons: [E].
         criterion: "tnr95" (the paper's for OOD) or "auroc" (its for adversarial samples).
+        views: rows in turn of ``scores_id`` that are one sample (clean and noisy: 2); they stay in one half.
 
     Returns:
         The regression with the best criterion; of equal ones the smallest step.
@@ -94,10 +97,10 @@ def tune(scores_id, scores_ood, epsilons: Sequence[float] = EPSILONS, criterion:
     known, other = np.asarray(scores_id, dtype=np.float64), np.asarray(scores_ood, dtype=np.float64)
     if len(known) != len(epsilons) or len(other) != len(epsilons):
         raise ValueError(f"scores are expected for {len(epsilons)} epsilons but got {len(known)} and {len(other)}")
-    best = None
+    best, fits = None, np.arange(known.shape[1]) // views % 2 == 0
     for place, epsilon in enumerate(epsilons):
-        regression = Regression.fit(known[place, ::2], other[place, ::2], epsilon=epsilon)
-        found = ood_metrics(regression.score(known[place, 1::2]), regression.score(other[place, 1::2]))
+        regression = Regression.fit(known[place, fits], other[place, ::2], epsilon=epsilon)
+        found = ood_metrics(regression.score(known[place, ~fits]), regression.score(other[place, 1::2]))
         regression.quality = found[criterion]
         if best is None or regression.quality > best.quality:
             best = regression

@@ -67,6 +67,11 @@ def score_set(
     )
 
 
+def file_stem(name: str) -> str:
+    """A set's name as a file's."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+
+
 class State:
     """Scores of finished sets in a folder, one safetensors file a set.
 
@@ -92,13 +97,13 @@ class State:
                         "leave --resume out to begin anew, or choose another --out"
                     )
         else:
-            for old in self.folder.glob("*.safetensors"):
+            # Fitted detectors, too: a run that is stopped before it fits must not go on with another's.
+            for old in self.folder.rglob("*.safetensors"):
                 old.unlink()
             write_text(file, json.dumps(key, indent=2) + "\n")
 
     def path(self, name: str) -> Path:
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-        return self.folder / f"{safe}.safetensors"
+        return self.folder / f"{file_stem(name)}.safetensors"
 
     def get(self, name: str, compute: Callable[[], SetScores], detectors: Iterable[str]) -> SetScores:
         """The stored scores of that set, else computed and stored; in the order of ``detectors`` (files have none)."""

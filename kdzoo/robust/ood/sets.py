@@ -1,5 +1,6 @@
 """The sets a detector is tested on: OpenOOD v1.5's near and far split, as far as it is on disk."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from kdzoo.data.pipeline import Pipeline
 from kdzoo.errors import ConfigError, did_you_mean
 from kdzoo.registry import DATASETS
 
-_KEYS = ("name", "folder", "channels", "size", "test_limit")
+_KEYS, _KINDS = ("name", "folder", "channels", "size"), ("near", "far")
 
 
 @dataclass
@@ -25,12 +26,14 @@ class OODSet:
         name: for tables.
         kind: "near" or "far".
         count: how many images.
+        digest: SHA-256 of its images and of how they are converted.
         batches: starts a pass over image batches [B, C, H, W] in [0, 1], of the network's size.
     """
 
     name: str
     kind: str
     count: int
+    digest: str
     batches: Callable[[], Iterator[Tensor]]
 
 
@@ -65,7 +68,9 @@ def read_sets(
         >>> sets, absent = read_sets(Config.from_file("configs/ood/cifar10.py"), None, (3, 32, 32))
     """
     sets, absent = [], []
-    for kind in ("near", "far"):
+    for unknown in sorted(config.keys() - set(_KINDS)):
+        raise ConfigError(f"unknown {unknown!r}{did_you_mean(unknown, _KINDS)}", unknown, config.file)
+    for kind in _KINDS:
         for number, entry in enumerate(config.get(kind, [])):
             place = f"{kind}[{number}]"
             unknown = [key for key in entry if key not in _KEYS]
@@ -82,7 +87,9 @@ def read_sets(
             )
             found = tuple(next(iter(loader.epoch(0))).images.shape[1:])
             change = conversion(name, found, shape, entry.get("channels"), entry.get("size"), place)
-            sets.append(OODSet(name, kind, loader.size, _batches(loader, change)))
+            told = f"{loader.fingerprint()} {found} {tuple(shape)} {entry.get('channels')} {entry.get('size')}"
+            digest = hashlib.sha256(told.encode()).hexdigest()
+            sets.append(OODSet(name, kind, loader.size, digest, _batches(loader, change)))
     return sets, absent
 
 

@@ -108,3 +108,29 @@ def test_mistakes(model):
         MahalanobisEnsemble(model).layer_scores(torch.rand(1, 3, 8, 8))
     with pytest.raises(ValueError, match="of 1 layers"):
         MahalanobisEnsemble(model).use(Regression(np.ones(1), 0.0))
+
+
+def test_noisy_images_count_as_clean_when_the_regression_is_fitted():
+    """Noise moves the first layer further than the attack does, the second tells the attack alone."""
+    rng = np.random.default_rng(0)
+    clean, noisy, attacked = (rng.normal(at, 1, (400, 2)) for at in ((0, 0), (-8, 0), (-4, -2)))
+    negative = torch.tensor(np.stack([clean, noisy], axis=1).reshape(1, 800, 2))
+    found = adversarial_detection("x", (negative, torch.tensor(attacked)[None]), (0.0,))
+    assert found.metrics["auroc"] > 0.9  # the second layer alone: P(N(2, 2) > 0) = 0.921
+
+
+@pytest.mark.parametrize("count", [100, 105, 110, 115])
+def test_no_image_both_tunes_and_tests(count, monkeypatch):
+    """Each score is its image's number: those that reach the regression, and those that are tested."""
+    from kdzoo.robust.ood import adversarial
+
+    seen = {}
+    image = torch.arange(count, dtype=torch.float64)
+    negative, attacked = image.repeat_interleave(2)[None, :, None], image[None, :, None]
+    monkeypatch.setattr(
+        adversarial, "detection", lambda _, held, test, __: seen.update(held=held, test=test) or
+        adversarial.AdversarialResult("x", 0, 0.0, {}),
+    )  # fmt: skip
+    adversarial_detection("x", (negative, attacked), (0.0,))
+    held, test = ({float(v) for part in seen[side] for v in part.flatten()} for side in ("held", "test"))
+    assert not held & test and len(held | test) == count

@@ -53,6 +53,7 @@ def test_sets_are_converted_limited_and_those_missing_are_named(root):
         (dict(folder="large"), "add size='bilinear'"),
         (dict(folder="fits", channels="colour"), "channels is None, 'repeat' or 'mean'"),
         (dict(folder="fits", siez="bilinear"), "unknown 'siez'.*did you mean 'size'"),
+        (dict(folder="fits", test_limit=2), "unknown 'test_limit'"),
         (dict(name="x"), "no folder is given"),
     ],
 )
