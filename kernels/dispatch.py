@@ -103,6 +103,9 @@ def _engine(name: str, backend: str, student: Tensor, parameters: dict) -> str |
 def _covered(student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict) -> bool:
     if teacher is not None and (teacher.dtype == torch.float64) != (student.dtype == torch.float64):
         return False
+    # C would read another device's address as its own, and die of it; the reference's error says what is wrong.
+    if any(x is not None and x.device != student.device for x in (teacher, target, parameters.get("order"))):
+        return False
     for name, value in parameters.items():
         if isinstance(value, Tensor) and name != "order":
             return False

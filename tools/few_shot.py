@@ -96,11 +96,37 @@ def read(arguments: argparse.Namespace, part: str) -> Cached:
             path = folder / f"{part}_{name}.npy"
             if not path.is_file():
                 raise UserError(f"there is no {path}; extract features with tools/probe.py first")
-            arrays.append(np.load(path, allow_pickle=False))
+            arrays.append(load(path))
+        check_whole(folder / f"{part}.json")
     clip, labels, aux, others = arrays
     if not np.array_equal(labels, others):
         raise UserError(f"{arguments.clip} and {arguments.aux} hold other images; extract both with the same limits")
     return Cached(clip, aux, labels)
+
+
+def load(path: Path) -> "np.ndarray":
+    """The array of a .npy file; UserError where it is none."""
+    import numpy as np
+
+    from kdzoo.errors import UserError
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no .npy file of numbers that can be read ({error})") from error
+
+
+def check_whole(record: Path) -> None:
+    """UserError where tools/probe.py was stopped midway: what it had not come to yet stands as zeros in the arrays."""
+    import json
+
+    from kdzoo.errors import UserError
+
+    if record.is_file():
+        held = json.loads(record.read_text(encoding="utf-8"))
+        if held["done"] < held["size"]:
+            done = f"{held['done']:,} of {held['size']:,} images"
+            raise UserError(f"{record.parent} holds features of {done}; run tools/probe.py again, it goes on there")
 
 
 def compare(arguments: argparse.Namespace, train: Cached, test: Cached, shots: int, seed: int) -> dict[str, float]:
@@ -111,7 +137,7 @@ def compare(arguments: argparse.Namespace, train: Cached, test: Cached, shots: i
     from kdzoo.heads import TipAdapter, choose_amu, class_mean_weights, few_shot_split, k_shot, logistic_probe
 
     if arguments.text is not None:
-        weights, pool = torch.from_numpy(np.load(arguments.text, allow_pickle=False)), np.arange(len(train.labels))
+        weights, pool = torch.from_numpy(load(arguments.text)), np.arange(len(train.labels))
     else:
         stand_in = k_shot(train.labels, arguments.text_shots, seed=0)  # the same for all shots and seeds
         weights = class_mean_weights(train.clip[stand_in], train.labels[stand_in])

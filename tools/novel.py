@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("the config's data is no ClassSplit; set data = dict(type='ClassSplit', source=..., seen=...)")
     model, data = load_tested(config, arguments.checkpoint, arguments.device)
     seen, whole = data.num_classes, as_all(config["data"])
-    whole |= dict(train_limit=arguments.support) | ({"test_limit": arguments.queries} if arguments.queries else {})
+    whole |= dict(train_limit=arguments.support, test_limit=arguments.queries)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (arguments.out or Path(scratch)) / "embeddings"
         parts, classes = extract_set(model, whole, folder, batch_size=500)
@@ -74,12 +74,16 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.shots is not None:
             rows = k_shot(y, arguments.shots, arguments.seed)
             x, y = x[rows], y[rows]
+        missing = sorted(set(range(len(classes))) - set(y.tolist()))
+        if missing:  # added out of order, classes would get one another's columns
+            raise UserError(f"--support {arguments.support} draws no image of {classes[missing[0]]}; use more")
         result = novel_protocol(x, y, query, query_labels, seen, arguments.neighbours)
     except ValueError as error:
         raise UserError(str(error)) from error
     record = asdict(result) | dict(
         seen=classes[:seen], novel=classes[seen:], support=len(y), queries=len(query_labels),
         neighbours=arguments.neighbours, grown_head=grow(model, x, y, query, query_labels, seen),
+        imprinted_head=imprint(model, x, y, query, query_labels, seen),
     )  # fmt: skip
     print(CONVENTIONS.replace("the k nearest", f"the {arguments.neighbours} nearest", 1))
     print("\n".join(table(record)))
@@ -105,8 +109,27 @@ def grow(model, support, labels, query, query_labels, seen: int) -> dict[str, fl
     device = next(model.parameters()).device
     for label in sorted(set(labels[labels >= seen].tolist())):
         model.head.add_class(torch.from_numpy(support[labels == label]).to(device))
+    return decide(model.head, query, query_labels, seen)
+
+
+def imprint(model, support, labels, query, query_labels, seen: int) -> dict[str, float] | None:
+    """Accuracy of the head with all classes' weights replaced by their means; ``None`` for a head that can't."""
+    import torch
+
+    if not hasattr(model.head, "imprint"):
+        return None
+    device = next(model.parameters()).device
+    model.head.imprint(torch.from_numpy(support).to(device), torch.from_numpy(labels).to(device))
+    return decide(model.head, query, query_labels, seen)
+
+
+def decide(head, query, query_labels, seen: int) -> dict[str, float]:
+    """Accuracy of a head on all queries, on those of seen and on those of novel classes."""
+    import torch
+
     with torch.no_grad():
-        right = model.head(torch.from_numpy(query).to(device)).argmax(1).cpu().numpy() == query_labels
+        device = next(head.parameters()).device
+        right = head(torch.from_numpy(query).to(device)).argmax(1).cpu().numpy() == query_labels
     old = query_labels < seen
     on_seen, on_novel = 100 * float(right[old].mean()), 100 * float(right[~old].mean())
     return dict(all=100 * float(right.mean()), seen=on_seen, novel=on_novel)
@@ -127,10 +150,10 @@ def table(record: dict) -> list[str]:
         parts = (joint[f"{name}_{which}"] for which in ("seen", "novel", "harmonic"))
         label = {"ncm": "NCM", "knn": "k-NN"}[name]
         lines.append("joint {}: seen {:.2f}, novel {:.2f}, H {:.2f}".format(label, *parts))
-    if grown is not None:
-        lines.append(
-            "trained head, novel classes added: all {all:.2f}, seen {seen:.2f}, novel {novel:.2f}".format(**grown)
-        )
+    told = (("trained head, novel classes added", grown), ("head of all classes' means", record["imprinted_head"]))
+    for label, part in told:
+        if part is not None:
+            lines.append("{}: all {all:.2f}, seen {seen:.2f}, novel {novel:.2f}".format(label, **part))
     lines.append("rejection: AUROC {auroc:.2f}, AUPR {aupr:.2f}, FPR95 {fpr95:.2f}".format(**record))
     return lines
 

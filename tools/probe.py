@@ -116,7 +116,7 @@ def build_model(arguments: argparse.Namespace):
 def default_sizes(classes: int, most: int) -> list[int]:
     """2 to 1,000 samples a class, as far as there are."""
     sizes = [classes * each for each in (2, 5, 10, 20, 50, 100, 200, 500, 1000)]
-    return [size for size in sizes if size <= most and size >= 3 * classes or size == 2 * classes <= 20] or [most]
+    return [size for size in sizes if size <= most and (size >= 3 * classes or size <= 20)] or [most]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdzoo.heads.uncertainty import check_uncertainty, uncertainty
-from kdzoo.heads.zero_shot import Pair, check_pair, unit_tensor, zero_shot_logits
+from kdzoo.heads.zero_shot import Pair, check_pair, check_text_weights, one_hot, unit_tensor, zero_shot_logits
 
 
 @dataclass
@@ -72,7 +72,7 @@ class AMUTuning:
             raise ValueError(f"balance must be in [0, 1], got {balance}")
         if epochs < 0 or batch_size < 1 or not lr > 0:
             raise ValueError(f"epochs >= 0, batch_size >= 1 and lr > 0 are needed, got {epochs}, {batch_size}, {lr}")
-        self.text_weights = torch.as_tensor(text_weights)
+        self.text_weights = check_text_weights(text_weights)
         self.alpha, self.balance, self.epochs, self.lr, self.batch_size = alpha, balance, epochs, lr, batch_size
         self.kind, self.power, self.constant, self.scale, self.seed = kind, power, constant, scale, seed
         self.weight: Tensor | None = None  # [K, A]
@@ -84,12 +84,12 @@ class AMUTuning:
 
     def start(self, aux: Tensor | np.ndarray, y: Tensor | np.ndarray) -> "AMUTuning":
         """Put the predictor at the class means of unit features [N, A]; no renormalisation, as in the paper."""
-        aux, y = unit_tensor(aux, "aux features"), torch.as_tensor(y)
-        one_hot = F.one_hot(y, self.classes).to(aux.dtype)  # [N, K]
-        counts = one_hot.sum(0)
+        aux = unit_tensor(aux, "aux features")
+        member = one_hot(y, len(aux), self.classes).to(aux)  # [N, K]
+        counts = member.sum(0)
         if (counts == 0).any():
             raise ValueError(f"y has no sample of class {int((counts == 0).nonzero()[0])}; every class needs a shot")
-        self.weight = one_hot.T @ aux / counts[:, None]
+        self.weight = member.T @ aux / counts[:, None]
         return self
 
     def fit(self, features: Pair, y: Tensor | np.ndarray, validation: tuple[Pair, Tensor] | None = None) -> "AMUTuning":

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -65,8 +65,8 @@ class PlattScaling(BaseEstimator):
     def predict_proba(self, scores: Any) -> np.ndarray:
         """[N, K]."""
         check_is_fitted(self)
-        p = expit(check_scores(scores)[0] * self.slope_ + self.offset_)
-        return p / np.maximum(p.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        # From the sigmoids' logarithms: where all of them underflow, they still say how they compare.
+        return softmax(log_expit(check_scores(scores)[0] * self.slope_ + self.offset_), axis=1)
 
 
 def _sigmoid(z: np.ndarray, positive: np.ndarray) -> tuple[float, float]:

@@ -54,6 +54,9 @@ class CosineHead(nn.Module):
     def add_class(self, embeddings: Tensor) -> int:
         """A new class without training: its weight is the mean of the embeddings' directions.
 
+        A mean has larger cosines with every image than a trained weight has, the more so the weaker the network.
+        Where that loses the old classes to the new one, let all compete as means: :meth:`imprint`.
+
         Args:
             embeddings: [N, D], features of examples of the new class, N >= 1.
 
@@ -67,14 +70,49 @@ class CosineHead(nn.Module):
         Example:
             >>> index = head.add_class(model.outputs(images).pooled)
         """
+        mean = self._mean(embeddings)
+        self._replace(torch.cat([self.weight.detach(), mean[None].to(self.weight)]))
+        return self.num_classes - 1
+
+    @torch.no_grad()
+    def imprint(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Make every class's weight the mean of its examples' directions, old and new classes alike.
+
+        The head then decides by the nearest class mean; what training told its weights is gone.
+
+        Args:
+            embeddings: [N, D], features of examples of all classes.
+            labels: [N], class indices from 0, each class at least once; those from ``num_classes`` on are new.
+
+        Raises:
+            ValueError: a wrong shape, a class without example, NaN, or directions that cancel out.
+
+        Example:
+            >>> head.imprint(model.outputs(images).pooled, labels)
+        """
+        if labels.shape != embeddings.shape[:1] or labels.is_floating_point() or not len(labels):
+            got = f"{labels.dtype} {list(labels.shape)} for {list(embeddings.shape)}"
+            raise ValueError(f"labels must be class indices, one for each row of embeddings, got {got}")
+        classes = max(self.num_classes, int(labels.max()) + 1)
+        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        if missing or int(labels.min()) < 0:
+            raise ValueError(f"labels must hold each of the classes 0 to {classes - 1}, got none of {missing[:5]}")
+        means = [self._mean(embeddings[labels == k]) for k in range(classes)]
+        self._replace(torch.stack(means).to(self.weight))
+
+    def _mean(self, embeddings: Tensor) -> Tensor:
+        """[D], the mean direction of examples [N, D]."""
         embeddings = check_features(embeddings, self.in_features, "embeddings")
         if not len(embeddings):
             raise ValueError("embeddings has no row; pass at least one example of the new class")
         mean = self.embed(embeddings).mean(dim=0)
         if mean.norm() < NORM_FLOOR:
             raise ValueError("embeddings point nowhere on average (zeros, or opposites); pass others")
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), mean[None].to(self.weight)]))
-        return self.num_classes - 1
+        return mean
+
+    def _replace(self, weight: Tensor) -> None:
+        """A frozen head stays frozen."""
+        self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)
 
 
 class MarginHead(CosineHead):

@@ -15,7 +15,7 @@ def k_shot(labels: np.ndarray, shots: int, seed: int = 0) -> np.ndarray:
         seed: 0 or more.
 
     Raises:
-        ValueError: ``shots`` is below 1, or a class has fewer samples.
+        ValueError: ``shots`` is below 1, ``seed`` below 0, or a class has fewer samples.
 
     Example:
         >>> rows = k_shot(labels, 16, seed=1)
@@ -23,8 +23,8 @@ def k_shot(labels: np.ndarray, shots: int, seed: int = 0) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"labels must be a list of at least one class, got shape {labels.shape}")
-    if shots < 1:
-        raise ValueError(f"shots must be 1 or more, got {shots}")
+    if shots < 1 or seed < 0:
+        raise ValueError(f"shots must be 1 or more and seed 0 or more, got {shots} and {seed}")
     rows = []
     for number, label in enumerate(np.unique(labels)):
         own = np.flatnonzero(labels == label)

@@ -85,7 +85,7 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: a label in ``y`` that is not in ``classes``, or other ``classes`` than before.
         """
-        return self._add(X, y, classes, first=not hasattr(self, "classes_"))
+        return self._add(X, y, classes, first=not hasattr(self, "class_count_"))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores [N, K], log of joint densities up to a term that classes share; [N] for two classes, as usual."""
@@ -120,17 +120,18 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
     def _add(self, X: Any, y: Any, classes: Any, first: bool) -> "NaiveBayesProbe":
         self._check_parameters()
         X, y = self._check(X, y, first)
-        self._set_classes(y, classes, first)
-        codes = class_codes(y, self.classes_)
-        if first:
-            # Sums of differences from a typical row: squares of large means would cost the variance its digits.
-            self.shift_ = _rows(X, 0, BLOCK, self.device).double().mean(0).cpu().numpy()
-            self._sums_ = np.zeros((len(self.classes_), X.shape[1]))
-            self._squares_ = np.zeros(X.shape[1])
-            self.class_count_ = np.zeros(len(self.classes_))
-        sums, squares = class_sums(X, codes, len(self.classes_), self.shift_, self.device)
+        found = self._found_classes(y, classes, first)
+        codes = class_codes(y, found)
+        # Sums of differences from a typical row: squares of large means would cost the variance its digits.
+        shift = _rows(X, 0, BLOCK, self.device).double().mean(0).cpu().numpy() if first else self.shift_
+        sums, squares = class_sums(X, codes, len(found), shift, self.device)
         if not np.isfinite(squares).all():
             raise ValueError("Input X contains NaN or infinity; remove those rows")
+        if first:  # not before: a batch that was refused leaves nothing behind
+            self.classes_, self.shift_ = found, shift
+            self._sums_ = np.zeros((len(found), X.shape[1]))
+            self._squares_ = np.zeros(X.shape[1])
+            self.class_count_ = np.zeros(len(found))
         self._sums_ += sums
         self._squares_ += squares
         self.class_count_ += np.bincount(codes, minlength=len(self.classes_))
@@ -156,16 +157,16 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
             check_classification_targets(y)
         return X, y
 
-    def _set_classes(self, y: np.ndarray, classes: Any, first: bool) -> None:
+    def _found_classes(self, y: np.ndarray, classes: Any, first: bool) -> np.ndarray:
         found = np.unique(y if classes is None else np.asarray(classes))
         if not first:
             if classes is not None and not np.array_equal(found, self.classes_):
                 raise ValueError(f"classes is {found.tolist()} but was {self.classes_.tolist()} in the first batch")
-            return
+            return self.classes_
         if len(found) < 2:
             name = "y" if classes is None else "classes"
             raise ValueError(f"{name} holds one class only ({found.tolist()}); a classifier needs two or more")
-        self.classes_ = found
+        return found
 
     def _solve(self) -> None:
         """The linear classifier that the sums imply."""

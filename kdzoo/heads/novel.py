@@ -83,7 +83,7 @@ def novel_protocol(
         recalls: the k of recall@k.
 
     Raises:
-        ValueError: wrong shapes, NaN, no novel class, or a query of a class without support.
+        ValueError: wrong shapes, NaN, no novel class, a query of a class without support, or a k below 1.
 
     Example:
         >>> result = novel_protocol(train_x, train_y, test_x, test_y, seen=7)
@@ -91,6 +91,8 @@ def novel_protocol(
     """
     support, support_labels = _checked(support, support_labels, "support")
     query, query_labels = _checked(query, query_labels, "query")
+    if min(neighbours, *recalls) < 1:
+        raise ValueError(f"neighbours and recalls must be 1 or more, got {neighbours} and {recalls}")
     missing = np.setdiff1d(query_labels, support_labels)
     if len(missing):
         raise ValueError(f"query_labels holds {missing.tolist()}, which support_labels has no example of")

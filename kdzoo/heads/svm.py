@@ -137,6 +137,8 @@ class SVMHead(nn.Linear):
     ):
         check_sizes(in_features, num_classes)
         check_svm(C, reduction, regulariser, power)
+        if reduction == "none":
+            raise ValueError("a head's loss is one number; reduction must be 'mean', 'batchmean' or 'sum', got 'none'")
         if decision not in DECISIONS:
             raise ValueError(f"decision must be 'argmax' or 'sign', got {decision!r}")
         super().__init__(in_features, num_classes, bias)

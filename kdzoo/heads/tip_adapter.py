@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.heads.zero_shot import unit_tensor, zero_shot_logits
+from kdzoo.heads.zero_shot import check_text_weights, one_hot, unit_tensor, zero_shot_logits
 
 
 class TipAdapter:
@@ -30,17 +30,18 @@ class TipAdapter:
     """
 
     def __init__(self, text_weights: Tensor | np.ndarray, alpha: float = 1.17, beta: float = 1.0, scale: float = 100.0):
-        self.text_weights = torch.as_tensor(text_weights)
+        self.text_weights = check_text_weights(text_weights)
         self.alpha, self.beta, self.scale = alpha, beta, scale
         self.keys: Tensor | None = None  # [N, D]
         self.values: Tensor | None = None  # [N, K]
 
     def fit(self, features: Tensor | np.ndarray, y: Tensor | np.ndarray) -> "TipAdapter":
         """Store the shots: features [N, D], classes [N]."""
-        self.keys = unit_tensor(features, "features")
-        self.values = torch.nn.functional.one_hot(torch.as_tensor(y), self.text_weights.shape[1]).to(self.keys)
-        if len(self.keys) != len(self.values):
-            raise ValueError(f"features and y must have one length, got {len(self.keys)} and {len(self.values)}")
+        keys = unit_tensor(features, "features")
+        if keys.shape[1] != len(self.text_weights):
+            raise ValueError(f"text_weights is {list(self.text_weights.shape)}, expected [{keys.shape[1]}, K]")
+        self.values = one_hot(y, len(keys), self.text_weights.shape[1]).to(keys)
+        self.keys = keys
         return self
 
     def choose(

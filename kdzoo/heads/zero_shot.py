@@ -67,11 +67,11 @@ def class_mean_weights(features: Tensor | np.ndarray, y: Tensor | np.ndarray, cl
         features: [N, D]; y: [N] classes from 0, each at least once.
         classes: K; the largest class and one where ``None``.
     """
-    features, y = unit_tensor(features, "features"), torch.as_tensor(y)
-    one_hot = torch.nn.functional.one_hot(y, classes or -1).to(features.dtype)
-    if (one_hot.sum(0) == 0).any():
-        raise ValueError(f"y has no sample of class {int((one_hot.sum(0) == 0).nonzero()[0])}; every class needs one")
-    return unit_tensor(one_hot.T @ features, "class sums").T
+    features = unit_tensor(features, "features")
+    member = one_hot(y, len(features), classes).to(features)  # [N, K]
+    if (member.sum(0) == 0).any():
+        raise ValueError(f"y has no sample of class {int((member.sum(0) == 0).nonzero()[0])}; every class needs one")
+    return unit_tensor(member.T @ features, "class sums").T
 
 
 def zero_shot_logits(features: Tensor, weights: Tensor, scale: float = 100.0) -> Tensor:
@@ -88,6 +88,25 @@ def unit_tensor(x: Tensor | np.ndarray, name: str) -> Tensor:
     if not torch.isfinite(x).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return x / x.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def one_hot(y: Tensor | np.ndarray, rows: int, classes: int | None = None) -> Tensor:
+    """[N, K] int64 of classes [N]; ValueError unless they are ``rows`` whole numbers from 0 to K - 1."""
+    y = torch.as_tensor(y)
+    if y.shape != (rows,) or y.is_floating_point() or not rows or int(y.min()) < 0 or int(y.max()) >= (classes or 1e9):
+        wanted = f"{rows} classes from 0" + (f" to {classes - 1}" if classes else "")
+        held = f", {int(y.min())} to {int(y.max())}" if y.numel() and not y.is_floating_point() else ""
+        raise ValueError(f"y must hold {wanted}, got {y.dtype} {list(y.shape)}{held}")
+    return torch.nn.functional.one_hot(y.long(), classes or -1)
+
+
+def check_text_weights(text_weights: Tensor | np.ndarray) -> Tensor:
+    """A tensor; ValueError unless it is a floating, finite [D, K] with at least two classes."""
+    weights = torch.as_tensor(text_weights)
+    if weights.ndim != 2 or weights.shape[1] < 2 or not weights.is_floating_point() or not weights.isfinite().all():
+        got = f"{weights.dtype} {list(weights.shape)}"
+        raise ValueError(f"text_weights must be floating and finite [D, K] with K >= 2, got {got}")
+    return weights
 
 
 def check_pair(features: Pair, y: Tensor | np.ndarray | None, text_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,9 @@
 """One file out of a tar or zip archive, and the archives that are refused."""
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +15,11 @@ from kdzoo.zoo.cache import check_relative
 LARGEST_RATIO = 100
 LARGEST_MEMBER = 8 << 30
 CHUNK = 1 << 20
+# What the archives' readers raise, and the decompressors below them, which pass their own errors through.
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
 
 
 def extract(archive: Path, member: str, target: Path) -> None:
@@ -37,7 +44,9 @@ def extract(archive: Path, member: str, target: Path) -> None:
                 check_tar(file, archive)
                 names = [info.name for info in file if info.isfile()]
                 _write(file.extractfile(_named(member, names, archive)), target, archive)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; gzip's and bz2's have no number
+            raise
         line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(f"{archive} is damaged or no archive ({line}); remove it and download it again") from error
 

@@ -133,7 +133,8 @@ def _from_archive(address: str, path: Path, sha256: str | None) -> Path:
             found = sha256_of(temporary)
             kept = path.with_name(f"{path.name}.wrong-{found[:8]}")
             temporary.rename(kept)
-            raise UserError(wrong_hash(path.name, sha256, found, kept))
+            told = wrong_hash(path.name, sha256, found, kept)
+            raise UserError(f"{told}; it comes out of {archive}, remove that to download it again")
     return path
 
 

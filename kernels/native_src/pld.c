@@ -46,10 +46,14 @@ static int rank(const float *t, const int32_t *known, int64_t label, Space *spac
     int64_t place = 0;
     int32_t *order = space->order;
     if (!is_class(label, count)) return BAD_LABEL;
-    if (!known) sort(t, space, count);
+    char *met = (char *)space->spare; /* a class that is there twice leaves another's gradient unwritten */
+    if (known)
+        memset(met, 0, (size_t)count);
+    else
+        sort(t, space, count);
     for (int64_t i = 0; i < count; i++) {
         int32_t class = known ? known[i] : (int32_t)(space->keys[i] & 0xffffffffu);
-        if (!is_class(class, count)) return BAD_ORDER;
+        if (known && (!is_class(class, count) || met[class]++)) return BAD_ORDER;
         order[place] = class;
         place += class != label;
     }

@@ -128,6 +128,14 @@ def test_tip_adapter(shots):
     assert tip.choose(x_val[0], y_val).score(x_val[0], y_val) >= before
 
 
+def test_labels_of_any_whole_type(shots):
+    weights, (x, y), *_ = shots
+    narrow = np.asarray(y).astype(np.int32)
+    assert torch.equal(TipAdapter(weights).fit(x[0], narrow).values, TipAdapter(weights).fit(x[0], y).values)
+    assert torch.equal(class_mean_weights(x[0], narrow), class_mean_weights(x[0], y))
+    assert torch.equal(AMUTuning(weights).start(x[1], narrow).weight, AMUTuning(weights).start(x[1], y).weight)
+
+
 def test_class_means_stand_in_for_text(shots):
     _, (x, y), _, (x_test, y_test) = shots
     weights = class_mean_weights(x[0], y)
@@ -172,6 +180,13 @@ def test_text_weights_average_unit_prompts(monkeypatch):
         (lambda w, x, y: AMUTuning(w).fit((x[0] * np.nan, x[1]), y), "zero-shot features must be finite"),
         (lambda w, x, y: AMUTuning(w).fit(x, np.zeros(40, int)), "no sample of class 1"),
         (lambda w, x, y: AMUTuning(w).fit(x, y + 1), "y must hold"),
+        (lambda w, x, y: AMUTuning(w).start(x[1], y - 1), "y must hold"),
+        (lambda w, x, y: AMUTuning(w[:, 0]), "text_weights must be floating and finite"),
+        (lambda w, x, y: TipAdapter(w).fit(x[0], y + 1), "y must hold"),
+        (lambda w, x, y: TipAdapter(w).fit(x[0], y[:-1]), "y must hold"),
+        (lambda w, x, y: TipAdapter(w).fit(x[0], y * 1.0), "y must hold"),
+        (lambda w, x, y: TipAdapter(w.T).fit(x[0], y), "text_weights is"),
+        (lambda w, x, y: class_mean_weights(x[0], y - 1), "y must hold"),
         (lambda w, x, y: uncertainty(torch.zeros(2, 4), "top5"), "at least 5 classes"),
     ],
 )

@@ -44,6 +44,11 @@ def test_separable_scores_stay_finite():
         assert np.isfinite(p).all() and (p[:4].argmax(1) == y).all()
 
 
+def test_platts_probabilities_sum_to_one_where_every_sigmoid_underflows(drawn):
+    scaling = PlattScaling().fit(*drawn[:2])
+    np.testing.assert_allclose(scaling.predict_proba(np.full((1, drawn[0].shape[1]), -1e5)).sum(), 1.0)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -98,6 +98,33 @@ def test_add_class_needs_no_training():
         head.add_class(torch.tensor([[1.0, 0, 0, 0, 0], [-1.0, 0, 0, 0, 0]]))
 
 
+def test_imprinting_lets_old_and_new_classes_compete_as_means():
+    """Embeddings that share a direction, as a weak network's do, and trained weights that lie across it."""
+    torch.manual_seed(0)
+    common, own = torch.eye(6)[5], torch.eye(6)[:4]
+    labels = torch.arange(80) % 4
+    features = 3 * common + own[labels] + 0.1 * torch.randn(80, 6)
+    head = NormalizedSoftmaxHead(6, 3)
+    head.weight.data = own[:3].clone()
+    head.weight.requires_grad_(False)
+    old = labels < 3
+    assert (head(features[old]).argmax(1) == labels[old]).all()
+    assert head.add_class(features[~old]) == 3 and not head.weight.requires_grad
+    assert (head(features).argmax(1) == 3).all()  # the common direction decides for the added class
+    head.imprint(features, labels)
+    assert head.num_classes == 4 and not head.weight.requires_grad
+    assert (head(features).argmax(1) == labels).all()
+    directions = features / features.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(head.weight[1], directions[labels == 1].mean(0))
+    grown = NormalizedSoftmaxHead(6, 3)
+    grown.imprint(features, labels)  # from three classes to four in one call
+    torch.testing.assert_close(grown(features), head(features))
+    with pytest.raises(ValueError, match=r"got none of \[1\]"):
+        head.imprint(features[labels != 1], labels[labels != 1])
+    with pytest.raises(ValueError, match="labels must be class indices"):
+        head.imprint(features, labels[:3])
+
+
 def test_centring_is_a_layer_norm_and_leaves_the_common_direction_out():
     head = NormalizedSoftmaxHead(5, 4, temperature=1.0, centre=True)
     features = torch.randn(7, 5)

@@ -110,6 +110,22 @@ def test_mistakes_name_the_argument(call, words):
         call(NaiveBayesProbe())
 
 
+def test_a_refused_batch_leaves_nothing_behind(digits):
+    x, y = digits
+    spoilt, strange = x.copy(), y.copy()
+    spoilt[3, 5], strange[3] = np.nan, 77
+    whole = NaiveBayesProbe().fit(x, y)
+    for refused in ((spoilt, y), (x, strange)):
+        probe = NaiveBayesProbe()
+        with pytest.raises(ValueError):
+            probe.partial_fit(*refused, classes=range(10))
+        probe.partial_fit(x, y, classes=range(10))
+        np.testing.assert_array_equal(probe.coef_, whole.coef_)
+        with pytest.raises(ValueError):
+            probe.partial_fit(*refused)
+        np.testing.assert_array_equal(probe.predict_proba(x[:5]), whole.predict_proba(x[:5]))
+
+
 def test_two_regimes(digits):
     x, y = digits
     points = two_regimes((x[:1000], y[:1000]), (x[1000:], y[1000:]), sizes=[30, 900], repeats=2)

@@ -66,6 +66,8 @@ def test_rejection_reads_the_seen_means_alone():
         (dict(query_labels=np.array([0, 1])), "both sides of seen"),
         (dict(support=np.full((3, 2), np.nan)), "support must be finite"),
         (dict(support_labels=np.array([0, 1])), "support must be"),
+        (dict(neighbours=0), "neighbours and recalls must be 1 or more"),
+        (dict(recalls=(1, -1)), "neighbours and recalls must be 1 or more"),
     ],
 )
 def test_mistakes_name_the_argument(change, words):
@@ -84,5 +86,7 @@ def test_k_shot_is_exact_and_nested():
     train, validation = few_shot_split(labels, 8, seed=3)
     assert not set(train) & set(validation)
     assert np.bincount(labels[train]).tolist() == [8] * 5 and np.bincount(labels[validation]).tolist() == [4] * 5
+    with pytest.raises(ValueError, match="seed 0 or more"):
+        k_shot(labels, 4, seed=-1)
     with pytest.raises(ValueError, match="shots is 60, but class 0 has"):
         k_shot(labels, 60)

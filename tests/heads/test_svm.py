@@ -91,6 +91,7 @@ def test_finite(dtype, scale):
         (lambda: l2_svm_loss(torch.zeros(2, 3), torch.tensor([0, 1]), C=0), "C must be above 0"),
         (lambda: l2_svm_loss(torch.zeros(2, 3), torch.tensor([0, 1]), reduction="avg"), "reduction must be one of"),
         (lambda: SVMHead(4, 1), "num_classes >= 2"),
+        (lambda: SVMHead(4, 3, reduction="none"), "loss is one number"),
         (lambda: SVMHead(4, 3, decision="signs"), "decision must be"),
     ],
 )

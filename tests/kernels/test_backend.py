@@ -30,6 +30,18 @@ def is_fused(loss):
     return type(loss.grad_fn).__name__ == "_DirectBackward"
 
 
+def test_another_devices_memory_is_never_read_as_the_cpus():
+    """In a process of its own, for what this was is a segmentation fault."""
+    for call in ("KF.kd(s, m)", "KF.ce_kd(s, t, y.to('meta'))", "KF.pld(s, t, y, order=o.to('meta'))"):
+        code = (
+            "import torch; from kdzoo.losses import functional as KF; s = torch.randn(256, 100, requires_grad=True); "
+            "t = torch.randn(256, 100); m = t.to('meta'); y = torch.zeros(256, dtype=torch.int64); o = t.argsort(1)\n"
+            f"try: {call}\nexcept (RuntimeError, NotImplementedError) as error: print('told', error)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0 and "told" in done.stdout, done
+
+
 CALLS = {
     "kd": lambda s, t, y, **options: KF.kd(s, t, **options),
     "ce_kd": lambda s, t, y, **options: KF.ce_kd(s, t, y, **options),

@@ -150,7 +150,8 @@ def test_what_would_leave_the_row_is_told():
         for wrong in (5, -1):
             with pytest.raises(IndexError, match="target holds a label that is no class"):
                 found(case, student, teacher, torch.tensor([0, wrong, 1]))
-    for order in (torch.full((3, 5), 7), torch.zeros(3, 5, dtype=torch.long)):
+    twice = torch.tensor([[0, 0, 1, 2, 3]] * 3)  # with the label once, but without class 4
+    for order in (torch.full((3, 5), 7), torch.zeros(3, 5, dtype=torch.long), twice):
         with pytest.raises(IndexError, match="order is no permutation"):
             found("pld", student, teacher, torch.tensor([1, 1, 1]), order=order)
 

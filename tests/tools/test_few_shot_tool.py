@@ -44,3 +44,15 @@ def test_mistakes(caches, capsys):
     assert "hold other images" in capsys.readouterr().err
     assert few_shot.main(["--clip", "gone", "--aux", "aux"]) == 2
     assert "extract features with tools/probe.py first" in capsys.readouterr().err
+
+
+def test_text_of_other_classes_and_features_half_extracted(caches, capsys):
+    for shape, told in (((6, 3), "y must hold 4 classes from 0 to 2"), ((5, 4), "text_weights is [5, 4]")):
+        np.save("text.npy", np.ones(shape, np.float32))
+        assert few_shot.main([*COMMAND, "--text", "text.npy"]) == 2
+        assert told in capsys.readouterr().err
+    assert few_shot.main([*COMMAND, "--text", "gone.npy"]) == 2
+    assert "gone.npy is no .npy file" in capsys.readouterr().err
+    Path("aux/train.json").write_text(json.dumps(dict(key="k", done=50, size=80, width=9)))
+    assert few_shot.main(COMMAND) == 2
+    assert "aux holds features of 50 of 80 images; run tools/probe.py again" in capsys.readouterr().err

@@ -30,3 +30,9 @@ def test_mistakes_are_one_line(capsys):
         assert probe.main([*COMMAND, *SMALL, *words]) == 2
         error = capsys.readouterr().err
         assert told in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_default_sizes_fit_the_training_set():
+    assert probe.default_sizes(10, 15) == [15]
+    assert probe.default_sizes(10, 120) == [20, 50, 100]
+    assert probe.default_sizes(100, 1200) == [500, 1000]

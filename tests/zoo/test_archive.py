@@ -77,6 +77,25 @@ def test_refused(archive, told):
     assert not Path("out").exists() and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip"])
+def test_damaged_within(kind):
+    """Where the error is the decompressor's own, not the archive reader's."""
+    content = b"".join(b"%d" % number for number in range(50_000))
+    archive = zip_of({"net": content}) if kind == "zip" else tar_of({"net": content}, f"w:{kind}")
+    whole = archive.read_bytes()
+    for place in (len(whole) // 3, len(whole) * 19 // 20):
+        spoilt = bytearray(whole)
+        spoilt[place : place + 8] = bytes(x ^ 255 for x in spoilt[place : place + 8])
+        archive.write_bytes(spoilt)
+        try:  # gzip's sum at the end is not looked at: the member's own hash is what counts
+            extract(archive, "net", Path("out"))
+            assert kind == "gz" and Path("out").stat().st_size == len(content)
+            Path("out").unlink()
+        except UserError as error:
+            assert "damaged or no archive" in str(error) and "\n" not in str(error)
+        assert not Path("out").exists()
+
+
 def test_a_bomb_that_lies_about_its_size_is_stopped():
     body = bytearray(zip_of({"net": BOMB}).read_bytes())
     # The central directory and the local header state 100 bytes.

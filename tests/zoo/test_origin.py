@@ -151,8 +151,9 @@ def test_a_member_of_a_published_archive_and_its_mirror(server, weights):
     gone = [sources[0].replace("all", "gone"), sources[1]]
     assert fetch(entry_of(weights, file="digits/two.safetensors", sources=gone)).read_bytes() == weights
     wrong = entry_of(weights, file="digits/three.safetensors", sources=sources[:1], sha256="1" * 64)
-    with pytest.raises(UserError, match=f"sha256 {sha256(weights)}, expected {'1' * 64}; it is kept as"):
+    with pytest.raises(UserError, match=f"sha256 {sha256(weights)}, expected {'1' * 64}; it is kept as") as refused:
         fetch(wrong)
+    assert "all.tar, remove that to download it again" in str(refused.value)
     assert not cached_file(wrong).exists()
     assert len(list(cached_file(wrong).parent.glob("three.safetensors.wrong-*"))) == 1
 
