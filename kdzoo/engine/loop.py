@@ -208,7 +208,7 @@ def _share_statistics(training: Training) -> None:
     DDP shares them as a forward begins; after the last step each process has its own, and would test another network.
     """
     accelerator = training.accelerator
-    if accelerator.num_processes > 1 and accelerator.distributed_type != DistributedType.FSDP:
+    if accelerator.num_processes > 1 and training.whole is None:  # FSDP's is gathered
         for buffer in training.evaluated.buffers():
             torch.distributed.broadcast(buffer, 0)
 
