@@ -46,6 +46,8 @@ def _asked(argv: Sequence[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     arguments = parser(_asked(argv)).parse_args(argv)
+    import torch
+
     from kdzoo.config import Config
     from kdzoo.engine.folder import git_revision, versions, write_json
     from kdzoo.engine.testing import load_tested
@@ -71,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_json(Path(arguments.out) / f"robust_{name}.json", record)
     except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print("error: the GPU's memory is full; lower the task's --batch, or test_batch_size", file=sys.stderr)
         return 2
     return 0
 

@@ -20,6 +20,8 @@ def parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    import torch
+
     from kdzoo.config import Config
     from kdzoo.engine.testing import test_checkpoint
     from kdzoo.errors import UserError
@@ -32,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         show(test_checkpoint(config, arguments.checkpoint, arguments.device, arguments.out))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print("error: the GPU's memory is full; lower test_batch_size with --cfg-options", file=sys.stderr)
         return 2
     return 0
 

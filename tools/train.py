@@ -35,9 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace, config_path: Path) -> int:
+    import torch
+
     import kdzoo
     from kdzoo.engine import Interrupted
     from kdzoo.engine.folder import default_folder
+    from kdzoo.errors import UserError
 
     config = kdzoo.Config.from_file(config_path, arguments.cfg_options)
     work_dir = Path(arguments.work_dir) if arguments.work_dir else default_folder(config)
@@ -46,6 +49,9 @@ def run(arguments: argparse.Namespace, config_path: Path) -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130
+    except torch.OutOfMemoryError:
+        cure = "take each batch in two parts (--resume --cfg-options runtime.accumulate=2), or lower batch_size"
+        raise UserError(f"the GPU's memory is full; {cure}") from None
     from accelerate import PartialState
 
     if PartialState().is_main_process:

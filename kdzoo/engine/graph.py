@@ -36,8 +36,7 @@ def capture(
         torch.cuda.make_graphed_callables(distiller, tuple(arguments), allow_unused_input=True)
     except RuntimeError as error:  # a loss or a layer that waits for the device, or too little memory
         cause = str(error).strip().splitlines() or [type(error).__name__]
-        message = f"this step can't be captured as a CUDA graph ({cause[0]}); set it to False"
-        raise ConfigError(message, place) from error
+        raise ConfigError(f"no CUDA graph can be made of this step ({cause[0]}); set it to False", place) from error
     graphed = distiller.forward
     distiller.load_state_dict(before)
     distiller.zero_grad(set_to_none=True)

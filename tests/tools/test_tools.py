@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from kdzoo.config import Config
 from kdzoo.engine.experiment import read_experiment
@@ -122,3 +123,22 @@ def check(path):
     experiment = read_experiment(config)
     preflight(experiment)
     return experiment.networks()
+
+
+@pytest.mark.parametrize(
+    "place, tool, words",
+    [
+        ("kdzoo.train", lambda config: train.main([config]), "runtime.accumulate=2"),
+        ("kdzoo.engine.testing.test_checkpoint", lambda config: test.main([config, "w"]), "lower test_batch_size"),
+        ("kdzoo.engine.testing.load_tested", lambda config: eval_robust.main([config, "w"]), "the task's --batch"),
+    ],
+    ids=["train", "test", "eval_robust"],
+)
+def test_a_full_gpu_is_told_in_one_line(config, capsys, monkeypatch, place, tool, words):
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(place, fails)
+    assert tool(config) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and told[0].startswith("error: the GPU's memory is full") and words in told[0]

@@ -1,5 +1,7 @@
 """Consistency regularisation: the noisy copies of an image should agree, and surely."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,7 +28,7 @@ def consistency_loss(
     check_copies(logits, target, least=2)
     logits = logits if logits.dtype.itemsize >= 4 else logits.float()
     log_p = logits.log_softmax(dim=-1)  # [M, B, K]
-    log_mean = log_p.logsumexp(dim=0) - log_p.new_tensor(float(len(log_p))).log()  # [B, K]
+    log_mean = log_p.logsumexp(dim=0) - math.log(len(log_p))  # [B, K]
     mean = log_mean.exp()
     divergence = (mean * (log_mean - log_p)).sum(dim=-1).mean(dim=0)  # [B]
     entropy_of_mean = -(mean * log_mean).sum(dim=-1)

@@ -1,5 +1,7 @@
 """MACER: maximise the certified radius of the images that are right."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def macer_loss(
     """
     check_copies(logits, target)
     logits = logits if logits.dtype.itemsize >= 4 else logits.float()
-    log_p = logits.log_softmax(dim=-1).logsumexp(dim=0) - logits.new_tensor(float(len(logits))).log()  # [B, K]
+    log_p = logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(logits))  # [B, K]
     nll = -log_p.gather(1, target[:, None]).mean()
     top, classes = (beta * logits).softmax(dim=-1).mean(dim=0).topk(2, dim=1)  # [B, 2]
     inside = (top > 0) & (top < 1)
