@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.data.counter_noise import counter_normal
+from kdzoo.data.pixels import upload
 from kdzoo.robust.certify.binomial import (
     binomial_p_value,
     check_samples,
@@ -101,7 +102,7 @@ class SmoothedClassifier:
         Raises:
             ValueError: an image that is none, a model in training mode, an n that can't decide anything.
         """
-        check_samples(n, alpha / 2, "n")  # two-sided: n equal votes have the p-value 2^(1 - n)
+        check_samples(n, alpha, shares=2)  # two-sided: n equal votes have the p-value 2^(1 - n)
         votes = self.votes(self.prepare(x), index, 0, n).tolist()
         first, second = sorted(range(self.num_classes), key=lambda c: -votes[c])[:2] if self.num_classes > 1 else (0, 0)
         # The abstaining samples could all have been the runner-up's.
@@ -154,8 +155,10 @@ class SmoothedClassifier:
         winner = logits.argmax(dim=1).masked_fill(~logits.isfinite().all(dim=1), self.num_classes)
         bins = self.num_classes + 1
         owner = np.repeat(np.arange(len(requests)), [request.count for request in requests])
-        place = torch.from_numpy(owner).to(self.device, non_blocking=True) * bins + winner
-        return torch.bincount(place, minlength=len(requests) * bins).view(len(requests), bins)
+        place = upload(owner, self.device) * bins + winner
+        counts = torch.zeros(len(requests) * bins, dtype=torch.int64, device=self.device)
+        # torch.bincount would wait for a GPU, to look for negative entries and the largest one.
+        return counts.index_add_(0, place, torch.ones_like(place)).view(len(requests), bins)
 
     @torch.inference_mode()
     def logits(self, requests: Sequence[Request], pad_to: int = 0) -> Tensor:
@@ -194,7 +197,7 @@ class SmoothedClassifier:
                 f"the image's pixels lie in [{x.min():.3g}, {x.max():.3g}], expected [0, 1]; leave the normalisation "
                 "to the model: noise and radius are in pixels"
             )
-        return x.to(self.device, torch.float32)
+        return upload(x.to(torch.float32), self.device)
 
 
 def certify_votes(selection: Sequence[int], votes: Sequence[int], sigma: float, alpha: float) -> Certificate:
