@@ -74,7 +74,7 @@ def philox_normal(seed: int, streams: Tensor, positions: Tensor, shape: Sequence
     """The same contract as :func:`counter_normal` in torch operations, on any device; [N, *shape] float32."""
     size = math.prod(shape)
     block = torch.arange((size + 3) // 4, device=device)[None, :]  # [1, ceil(size / 4)]
-    stream, position = (keys.to(device, torch.int64)[:, None] for keys in (streams, positions))
+    stream, position = (upload(keys, device)[:, None] for keys in (streams, positions))
     zero = torch.zeros_like(block)
     words = philox_4x32((block, position, stream, zero), (seed, 0))
     # Half a unit keeps the logarithm's argument off zero, in float64 since float32 would round to 1.

@@ -91,17 +91,22 @@ def smallest_n(alpha: float) -> int:
     return n
 
 
-def check_samples(n: int, alpha: float, name: str = "n") -> None:
+def check_samples(n: int, alpha: float, shares: int = 1) -> None:
     """Refuse a sample size with which every image would abstain, whatever the model says.
+
+    Args:
+        n: samples.
+        alpha: error probability, of which a bound has a ``shares``-th part.
 
     Raises:
         ValueError: it says the smallest size that could certify anything.
     """
-    least = smallest_n(alpha)
+    _check_alpha(alpha)
+    least = smallest_n(alpha / shares)
     if n < least:
         raise ValueError(
-            f"{name}={n} is too small for alpha={alpha:g}: even {n} equal votes prove no probability above 1/2; "
-            f"use {name}={least} or more"
+            f"n={n} is too small for alpha={alpha:g}: even {n} equal votes prove no probability above 1/2; "
+            f"use n={least} or more"
         )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kdzoo.registry import CERTIFIERS
+from kdzoo.robust.certify.binomial import check_samples
 from kdzoo.robust.certify.cpm import cpm_radius
 from kdzoo.robust.certify.lvm import certify_soft
 from kdzoo.robust.certify.published_lvm import OPTIMISTIC, published_radius
@@ -62,6 +64,10 @@ class Cpm(Cohen):
     """The same votes with class-partitioned two-sided bounds ("Bridging the gap", AISTATS 2025)."""
 
     label = "exact, class-partition bounds (CPM), fixed n"
+
+    def run(self, smoothed: SmoothedClassifier, images: Images) -> Iterator[tuple[int, Outcome]]:
+        check_samples(self.n, self.alpha, shares=min(3, smoothed.num_classes))  # three buckets are the fewest
+        yield from super().run(smoothed, images)
 
     def outcome(self, selection: list[int], votes: list[int], predicted: int, radius: float, sigma: float) -> Outcome:
         top, radius = cpm_radius(selection[:-1], votes[:-1], self.n, sigma, self.alpha)
@@ -121,8 +127,8 @@ class Lvm:
     def run(self, smoothed: SmoothedClassifier, images: Images) -> Iterator[tuple[int, Outcome]]:
         for index, x in images:
             found = certify_soft(smoothed, self.chosen, x, self.n0, self.n, self.alpha, index)
-            record = dict(selection=found.selection, buckets=found.buckets, mean=found.mean, variance=found.variance)
-            yield index, Outcome(found.predicted, found.radius, record)
+            names = ("selection", "buckets", "mean", "variance", "non_finite")
+            yield index, Outcome(found.predicted, found.radius, {name: getattr(found, name) for name in names})
 
 
 @CERTIFIERS.register("published")
@@ -132,18 +138,22 @@ class PublishedLvm:
 
     Args:
         n, alpha: as given to the authors' code; n0 is not used by it.
+        batch: the samples whose variances are averaged (default 400): it changes the result, hence is not the batch
+            of the forward pass.
     """
 
     n0: int = 0
     n: int = 100_000
     alpha: float = 0.001
+    batch: int = 400
     label = OPTIMISTIC
 
     def settings(self) -> dict[str, Any]:
-        return dict(n=self.n, alpha=self.alpha, warning=OPTIMISTIC)
+        return dict(n=self.n, alpha=self.alpha, batch=self.batch, warning=OPTIMISTIC)
 
     def run(self, smoothed: SmoothedClassifier, images: Images) -> Iterator[tuple[int, Outcome]]:
+        check_samples(self.n, self.alpha, shares=smoothed.num_classes)
         for index, x in images:
-            batches = [logits.cpu() for logits in smoothed.blocks(smoothed.prepare(x), index, 0, self.n)]
-            predicted, radius = published_radius(batches, smoothed.sigma, self.alpha)
+            logits = torch.cat([part.cpu() for part in smoothed.blocks(smoothed.prepare(x), index, 0, self.n)])
+            predicted, radius = published_radius(logits.split(self.batch), smoothed.sigma, self.alpha)
             yield index, Outcome(predicted, radius, dict(warning=OPTIMISTIC))

@@ -6,6 +6,7 @@ are fixed beforehand on validation images, the n0 samples choose the top class a
 and every bound pays its share of alpha.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class SoftCertificate:
         buckets: the partition of the classes, the first is the predicted one alone.
         mean: of each bucket's output over the n fresh samples.
         variance: unbiased, likewise.
+        non_finite: how many of the n samples had logits that were not finite; they count as outputs of 0.
     """
 
     predicted: int
@@ -44,6 +46,7 @@ class SoftCertificate:
     buckets: list[list[int]]
     mean: list[float]
     variance: list[float]
+    non_finite: int = 0
 
 
 def certify_soft(
@@ -69,7 +72,7 @@ def certify_soft(
     Example:
         >>> certify_soft(smoothed, SimplexMap("softmax", 4.0), image, 100, 100_000, 0.001).radius
     """
-    check_samples(n, alpha)
+    check_soft_samples(chosen, n, alpha, smoothed.num_classes)
     if n0 < 1 or n < 2:
         raise ValueError(f"n0 must be at least 1 and n at least 2, got {n0} and {n}")
     image = smoothed.prepare(x)
@@ -79,16 +82,36 @@ def certify_soft(
     # Rounded, or the order of addition could decide between equal classes.
     selection = [round(value, 6) for value in total.tolist()]
     buckets = partition(selection[:-1])
-    gather = torch.zeros(smoothed.num_classes + 1, len(buckets), dtype=torch.float64, device=smoothed.device)
-    for column, bucket in enumerate(buckets):
+    columns = [*buckets, [smoothed.num_classes]]  # the last: non-finite logits
+    gather = torch.zeros(smoothed.num_classes + 1, len(columns), dtype=torch.float64, device=smoothed.device)
+    for column, bucket in enumerate(columns):
         gather[bucket, column] = 1
     moments = None
     for logits in smoothed.blocks(image, index, n0, n):
         part = Moments.of(_outputs(chosen, logits) @ gather)
         moments = part if moments is None else moments.merge(part)
-    mean, variance = moments.mean.tolist(), moments.variance().clamp_min(0).tolist()
+    *mean, broken = moments.mean.tolist()
+    variance = moments.variance().clamp_min(0).tolist()[:-1]
     predicted, radius = soft_radius(chosen, buckets, mean, variance, n, smoothed.sigma, alpha)
-    return SoftCertificate(predicted, radius, selection, buckets, mean, variance)
+    return SoftCertificate(predicted, radius, selection, buckets, mean, variance, round(broken * n))
+
+
+def check_soft_samples(chosen: SimplexMap, n: int, alpha: float, num_classes: int) -> None:
+    """Refuse an n with which every image would abstain; soft bounds need more samples than votes do.
+
+    Raises:
+        ValueError: it says the smallest n that could certify anything.
+    """
+    check_samples(n, alpha, shares=2)
+    if chosen.kind == "hardmax":
+        return
+    # Without any variance the lower bound is 1 - 7 ln(2 buckets / alpha) / (3 (n - 1)), and has to pass 1/2.
+    least = 2 + math.floor(14 / 3 * math.log(2 * min(num_classes, 3) / alpha))
+    if n < least:
+        raise ValueError(
+            f"n={n} is too small for alpha={alpha:g} and the map {chosen.kind}: even outputs without variance prove no "
+            f"mean above 1/2; use n={least} or more"
+        )
 
 
 def soft_radius(
@@ -120,7 +143,8 @@ def soft_radius(
 def _outputs(chosen: SimplexMap, logits: Tensor) -> Tensor:
     """[B, C + 1] float64: the map's outputs; a sample with non-finite logits gives all to the last column."""
     finite = logits.isfinite().all(dim=1, keepdim=True)
-    outputs = torch.where(finite, chosen(torch.where(finite, logits, 0.0)), 0.0).to(torch.float64)
+    # In float64: a row of 1,000 float32 outputs may sum to 1 + 1e-6, and the bounds take sums of 1.
+    outputs = torch.where(finite, chosen(torch.where(finite, logits, 0.0).to(torch.float64)), 0.0)
     return torch.cat([outputs, (~finite).to(torch.float64)], dim=1)
 
 

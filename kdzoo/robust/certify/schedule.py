@@ -46,15 +46,21 @@ class _Active:
     n0: int
     selection: np.ndarray
     votes: np.ndarray
+    unseen: np.ndarray  # votes since the last look
+    look: int
     asked: int = 0  # samples requested so far
     top: int = 0
 
-    def requests(self, look: int, chunks: int) -> list[Request]:
-        """The next chunks; none crosses from the choice into the test, nor the limit."""
+    def requests(self, most: int, chunks: int) -> list[Request]:
+        """The next chunks of ``most`` samples; none crosses from the choice into the test, a look, or the limit."""
         found = []
         while len(found) < chunks and self.asked < self.n0 + self.test.limit:
-            end = self.n0 if self.asked < self.n0 else self.n0 + self.test.limit
-            size = min(look, end - self.asked)
+            if self.asked < self.n0:
+                left = self.n0 - self.asked
+            else:
+                drawn = self.asked - self.n0
+                left = min(self.look - drawn % self.look, self.test.limit - drawn)
+            size = min(most, left)
             found.append(Request(self.image, self.index, self.asked, size))
             self.asked += size
         return found
@@ -65,8 +71,12 @@ class _Active:
             self.selection += counts
             self.top = int(np.argmax(self.selection[:-1]))
         elif not self.test.decided:
-            self.votes += counts
-            self.test.look(int(counts[self.top]), request.count)
+            self.unseen += counts
+            drawn = request.start + request.count - self.n0
+            if drawn % self.look == 0 or drawn == self.test.limit:
+                self.votes += self.unseen
+                self.test.look(int(self.unseen[self.top]), int(self.unseen.sum()))
+                self.unseen[:] = 0
 
 
 def certify_sequential(
@@ -112,21 +122,20 @@ def certify_sequential(
         )
     if n0 < 1 or look < 1:
         raise ValueError(f"n0 and look must be at least 1, got {n0} and {look}")
-    look, bins = min(look, smoothed.batch_size), smoothed.num_classes + 1
+    most, bins = min(look, smoothed.batch_size), smoothed.num_classes + 1
     waiting, active, order = iter(images), [], deque()
     done: dict[int, SequentialCertificate] = {}
-    places = smoothed.batch_size // look
+    places = smoothed.batch_size // most
     while True:
         while len(active) < places and (following := next(waiting, None)) is not None:
             index, x = following
             test = RadiusTest(tuple(radii), smoothed.sigma, alpha, n, give_up)
-            blank = np.zeros((2, bins), dtype=np.int64)
-            active.append(_Active(index, smoothed.prepare(x), test, n0, blank[0], blank[1]))
+            active.append(_Active(index, smoothed.prepare(x), test, n0, *np.zeros((3, bins), dtype=np.int64), look))
             order.append(index)
         if not active:
             return
         share, extra = divmod(places, len(active))
-        plan = [(a, r) for i, a in enumerate(active) for r in a.requests(look, share + (i < extra))]
+        plan = [(a, r) for i, a in enumerate(active) for r in a.requests(most, share + (i < extra))]
         counts = smoothed.vote([request for _, request in plan], pad_to=smoothed.batch_size).cpu().numpy()
         for (owner, request), row in zip(plan, counts, strict=True):
             owner.take(request, row)

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from kdzoo.robust.certify.binomial import _check_alpha, check_sigma
 
-SLACK = 1e-9  # in ln E: more than its rounding, on the safe side
+SLACK = 1e-9, 1e-14  # in ln E, and again per sample: more than its rounding (3e-8 at 10^7), on the safe side
 
 
 def log_wealth(votes: ArrayLike, samples: ArrayLike, p: ArrayLike) -> np.ndarray:
@@ -61,7 +61,7 @@ def lower_sequence(votes: int, samples: int, alpha: float) -> float:
         half = (low + high) / 2
         if half in (low, high):
             break
-        low, high = (half, high) if log_wealth(votes, samples, half) >= _bar(alpha) else (low, half)
+        low, high = (half, high) if log_wealth(votes, samples, half) >= _bar(alpha, samples) else (low, half)
     return low
 
 
@@ -88,12 +88,12 @@ def votes_needed(p: float, samples: int, alpha: float) -> int:
     low, high = math.floor(p * samples), samples + 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if log_wealth(middle, samples, p) >= _bar(alpha) else (middle + 1, high)
+        low, high = (low, middle) if log_wealth(middle, samples, p) >= _bar(alpha, samples) else (middle + 1, high)
     return high
 
 
-def _bar(alpha: float) -> float:
-    return math.log(1 / alpha) + SLACK
+def _bar(alpha: float, samples: int) -> float:
+    return math.log(1 / alpha) + SLACK[0] + SLACK[1] * samples
 
 
 @dataclass
@@ -146,7 +146,7 @@ class RadiusTest:
     def look(self, votes: int, samples: int) -> None:
         """Take in ``votes`` of ``samples`` further samples for the class."""
         self.votes, self.samples = self.votes + votes, self.samples + samples
-        self.refuted |= log_wealth(self.votes, self.samples, self.thresholds) >= _bar(self.alpha)
+        self.refuted |= log_wealth(self.votes, self.samples, self.thresholds) >= _bar(self.alpha, self.samples)
         self.certified = np.logical_and.accumulate(self.refuted)
         predicted = chance(self.votes, self.samples, self.limit, self.need)
         lost = np.logical_or.accumulate((predicted < self.give_up) | (predicted == 0))
@@ -166,7 +166,7 @@ class RadiusTest:
 def check_radii(radii: Sequence[float]) -> None:
     """Refuse a list that is empty, not ascending, negative or not finite."""
     radii = list(radii)
-    if not radii or radii != sorted(set(radii)) or radii[0] < 0 or not math.isfinite(radii[-1]):
+    if not radii or radii != sorted(set(radii)) or not all(math.isfinite(r) and r >= 0 for r in radii):
         raise ValueError(f"radii must be finite, at least 0 and ascending, got {radii}; for example 0.25 0.5 0.75")
 
 

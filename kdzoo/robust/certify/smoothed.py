@@ -102,7 +102,7 @@ class SmoothedClassifier:
         Raises:
             ValueError: an image that is none, a model in training mode, an n that can't decide anything.
         """
-        check_samples(n, alpha / 2, "n")  # two-sided: n equal votes have the p-value 2^(1 - n)
+        check_samples(n, alpha, shares=2)  # two-sided: n equal votes have the p-value 2^(1 - n)
         votes = self.votes(self.prepare(x), index, 0, n).tolist()
         first, second = sorted(range(self.num_classes), key=lambda c: -votes[c])[:2] if self.num_classes > 1 else (0, 0)
         # The abstaining samples could all have been the runner-up's.

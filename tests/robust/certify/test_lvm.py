@@ -1,5 +1,7 @@
 """LVM smoothing: the authors' numbers in published mode, and a sound mode that keeps its alpha."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from kdzoo.robust.certify import ABSTAIN, SimplexMap, SmoothedClassifier
 from kdzoo.robust.certify.bernstein import Moments
+from kdzoo.robust.certify.certifiers import Cpm, Lvm, PublishedLvm
 from kdzoo.robust.certify.lvm import CANDIDATES, certify_soft, choose_map, soft_radius
 from kdzoo.robust.certify.published_lvm import MULTIPLIERS, OPTIMISTIC, _map_radius, published_radius
 
@@ -104,7 +107,58 @@ def test_non_finite_logits_lower_the_radius():
     found = certify_soft(
         SmoothedClassifier(Broken().eval(), 3, 0.5), SimplexMap("softmax"), torch.rand(3, 4, 4), 20, 400, 0.1
     )
-    assert found.selection[-1] == 10 and found.predicted in (0, ABSTAIN) and found.mean[0] == pytest.approx(0.5)
+    assert (
+        found.selection[-1] == 10
+        and found.non_finite == 200
+        and found.predicted in (0, ABSTAIN)
+        and found.mean[0] == pytest.approx(0.5)
+    )
+
+
+def test_float32_logits_give_outputs_that_sum_to_one():
+    """Bounds take sums of at most 1: in float32 a thousand outputs pass it by 1e-6."""
+    from kdzoo.robust.certify.lvm import _outputs
+
+    logits = torch.randn(200, 1000, generator=torch.Generator().manual_seed(0))
+    for kind in ("softmax", "sparsemax"):
+        assert float((_outputs(SimplexMap(kind, 3.0), logits).sum(dim=1) - 1).abs().max()) < 1e-12
+
+
+class Sure(nn.Module):
+    """Class 0 of three, whatever the image."""
+
+    def forward(self, images):
+        return torch.tensor([[40.0, 0.0, 0.0]]).repeat(len(images), 1)
+
+
+@pytest.mark.parametrize(
+    "certifier, least",
+    [
+        (Cpm(20, 0, 0.001), 12),
+        (Lvm(20, 0, 0.001, SimplexMap("hardmax")), 11),
+        (Lvm(20, 0, 0.001, SimplexMap("softmax")), 42),
+        (PublishedLvm(0, 0, 0.001), 12),
+    ],
+    ids=["cpm", "lvm hardmax", "lvm softmax", "published"],
+)
+def test_the_smallest_n_is_told_and_suffices(certifier, least):
+    """It is the n with which a network that is sure certifies a radius, and one sample fewer does not."""
+    smoothed, images = SmoothedClassifier(Sure().eval(), 3, 0.25), [(0, torch.rand(3, 4, 4))]
+    ((_, found),) = replace(certifier, n=least).run(smoothed, images)
+    assert found.predicted == 0 and found.radius > 0
+    with pytest.raises(ValueError, match=f"n={least - 1} is too small .*use n={least} or more"):
+        list(replace(certifier, n=least - 1).run(smoothed, images))
+
+
+def test_published_mode_does_not_depend_on_the_forward_pass(golden):
+    """The batches whose variances it averages are a setting of its own."""
+    radii = []
+    for size in (60, 7):
+        smoothed = SmoothedClassifier(clipped_ramp(8.0), 3, 0.5, batch_size=size)
+        ((_, found),) = PublishedLvm(0, 120, 0.001, batch=30).run(smoothed, [(0, torch.full((3, 4, 4), 0.56))])
+        radii.append(found.radius)
+    assert radii[0] == pytest.approx(radii[1], rel=1e-9)
+    assert PublishedLvm().settings()["batch"] == 400
 
 
 def test_the_map_is_chosen_on_validation_images_only():

@@ -67,6 +67,18 @@ def test_wealth_is_a_martingale():
             assert np.sum(np.exp(binom.logpmf(k, n, 0.9 * p) + log_wealth(k, n, p))) < 1
 
 
+@pytest.mark.parametrize("n", [10**5, 10**6, 10**7])
+def test_the_slack_is_more_than_the_rounding(n):
+    """E = P(Bin(n + 1, p) <= k) / P(... = k) / (n + 1 - k), a sum whose terms are known by their ratios alone."""
+    from kdzoo.robust.certify.sequential import _bar
+
+    for p in (0.5, 0.8413447460685429, 0.9986501019683699):
+        k = int(n * p + 4 * (n * p * (1 - p)) ** 0.5)
+        j = np.arange(k, max(0, k - 50_000), -1.0)
+        exact = math.log((1 + np.cumprod(j / (n + 2 - j) * ((1 - p) / p)).sum()) / (n + 1 - k))
+        assert abs(float(log_wealth(k, n, p)) - exact) < _bar(0.001, n) - math.log(1000)
+
+
 def test_wealth_is_the_mixture_written_out():
     k, n, p = 180, 200, 0.8
     q = p + (1 - p) * (np.arange(200_000) + 0.5) / 200_000
@@ -156,6 +168,8 @@ def test_company_in_the_batch_changes_nothing(images):
         i: f for image in images for i, f in certify_sequential(SmoothedClassifier(model, 3, 0.5), [image], **asked)
     }
     assert dict(together) == backwards == alone
+    small = dict(certify_sequential(SmoothedClassifier(model, 3, 0.5, batch_size=13), images, **asked))
+    assert small == alone  # a batch below the look: the looks stay where they are
 
 
 def test_every_pass_is_full(images, half_space):
@@ -177,7 +191,7 @@ def test_bad_questions_are_told(half_space):
     least = smallest_limit(0.001, RADII, 0.25)
     with pytest.raises(ValueError, match=f"use n={least} or more"):
         certify_at(smoothed, x, RADII, n=least - 1)
-    for radii in ((), (0.5, 0.25), (-0.1,), (math.inf,)):
+    for radii in ((), (0.5, 0.25), (-0.1,), (math.inf,), (math.nan, 0.5)):
         with pytest.raises(ValueError, match="radii must be finite"):
             certify_at(smoothed, x, radii)
     with pytest.raises(ValueError, match="no sample certifies"):

@@ -89,6 +89,14 @@ def test_samples_without_finite_logits_vote_for_nobody(half_space):
     assert SmoothedClassifier(Broken().eval(), 2, 0.25).predict(x, 400, 0.001) == ABSTAIN
 
 
+def test_predict_refuses_what_certify_refuses(half_space):
+    model, x = half_space(0.5)
+    with pytest.raises(ValueError, match=r"alpha must lie in \(0, 1\), got 1.5"):
+        SmoothedClassifier(model, 2, 0.25).predict(x, 20, 1.5)
+    with pytest.raises(ValueError, match="n=10 is too small for alpha=0.001.*use n=11 or more"):
+        SmoothedClassifier(model, 2, 0.25).predict(x, 10, 0.001)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
