@@ -85,8 +85,13 @@ class APGD:
             empty = torch.zeros(0, device=images.device)
             return RunResult(images.clone(), empty.bool(), images.clone(), empty)
         check_eps(self.eps, self.norm, images[0].numel())
+        if images.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"APGD counts pixels in the images' type, which is expected float32 or float64 but got {images.dtype}; "
+                "attack a network in half precision in float32 under autocast"
+            )
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
-            images, target = images.detach().clone(), target.clone()
+            images, target = images.detach().clone(), target.clone().long()
             logits = model(images)
             check_logits(logits, target)
             result = self._restarts(model, images, target, logits, numbers, drop_broken)

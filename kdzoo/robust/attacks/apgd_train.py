@@ -9,6 +9,7 @@ from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.apgd_run import RunResult, run_apgd
 from kdzoo.robust.attacks.attack_loss import LOSSES, loss_for
 from kdzoo.robust.attacks.budget import check_eps, verify_budget
+from kdzoo.robust.attacks.checks import check_attack
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
 
 
@@ -38,8 +39,10 @@ class APGDTrain:
             raise ValueError(f"expected steps >= 1 and a loss of ce and dlr but got {self.steps}, {self.loss!r}")
 
     def __call__(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+        with evaluation_mode(model):
+            check_attack(model, images, target)
         best = apgd_train(model, images, target, self.norm, self.eps, self.steps, self.loss).best
-        return verify_budget(best, images, self.norm, self.eps)
+        return verify_budget(best, images.detach(), self.norm, self.eps)
 
 
 def apgd_train(
@@ -56,7 +59,8 @@ def apgd_train(
 
     It starts at the image, without noise, moves 5 % of the pixels first in L1 (20 % in evaluation), keeps every image
     to the last step and leaves out the last backward pass. Every step keeps to the budget, and nothing waits for the
-    device. The model is in evaluation mode while attacked and comes back as it was.
+    device: what :class:`APGDTrain` checks of images and labels is not checked here. The model is in evaluation mode
+    while attacked and comes back as it was.
 
     Args:
         model: images in [0, 1] -> logits; in any mode.
@@ -76,7 +80,7 @@ def apgd_train(
     if steps < 1:
         raise ValueError(f"steps is expected to be at least 1 but got {steps}")
     with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
-        images, target = images.detach().clone(), target.clone()
+        images, target = images.detach().clone(), target.clone().long()
         if loss == "dlr":
             loss = loss_for(loss, model(images[:1]).shape[1])
         found = run_apgd(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from kdzoo.registry import ATTACKS
@@ -58,9 +59,10 @@ def bim(
     """
     check_eps(eps, "Linf")
     step_size = eps / 4 if step_size is None else step_size
-    x = images.detach()
-    with evaluation_mode(model):
+    with torch.inference_mode(False), evaluation_mode(model):
+        images, target = images.detach().clone(), target.clone().long()
         check_attack(model, images, target)
+        x = images
         for _ in range(steps):
             x = into_box(x + step_size * loss_gradient(model, x, target).sign(), images, eps)
     return verify_budget(x, images, "Linf", eps)

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from kdzoo.robust.attacks.projections import change_norm, check_norm, per_image, project_l1_box
 
+CIFAR_EPS = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}  # Maini et al. (ICML 2020), Croce and Hein (ICML 2022)
+
 
 def check_eps(eps: float, norm: str, pixels: int | None = None) -> None:
     """ValueError for a budget that is not positive, or larger than the whole box [0, 1]^pixels.

@@ -29,7 +29,7 @@ def check_batch(images: Tensor, target: Tensor) -> None:
 
 
 def check_logits(logits: Tensor, target: Tensor) -> None:
-    """ValueError for logits of the wrong shape or labels beyond them; a warning for probabilities.
+    """ValueError for logits of the wrong shape or nan, or labels beyond them; a warning for probabilities.
 
     Args:
         logits: [b, K], of all or the first clean images.
@@ -39,6 +39,8 @@ def check_logits(logits: Tensor, target: Tensor) -> None:
         raise ValueError(f"the model is expected to return logits [B, 2 or more classes] but gave {list(logits.shape)}")
     if not len(target):
         return
+    if torch.isnan(logits).any():
+        raise ValueError("the model's logits of clean images are nan, which no attack can raise; look at its weights")
     low, high = torch.aminmax(target)
     if not (low >= 0) & (high < logits.shape[1]):
         raise ValueError(

@@ -90,10 +90,13 @@ def _at(model, search, batches, held: list[Tensor], attack) -> tuple[Tensor, Ten
         if not len(rows):
             continue
         clean, wanted = images[rows], target[rows]
-        if isinstance(attack, APGD):
-            adversarial = attack.attack(search, clean, wanted, numbers=numbers).adversarial
-        else:
-            adversarial = attack(search, clean, wanted, numbers=numbers)
+        adversarial = _attacked(attack, search, clean, wanted, numbers)
+        if search is not model:
+            # Where rounding makes the search wrong on the image itself, it leaves it as it is: the model's turn.
+            with torch.no_grad():
+                lost = (search(clean).argmax(dim=1) != wanted).nonzero().squeeze(1)
+            if len(lost):
+                adversarial[lost] = _attacked(attack, model, clean[lost], wanted[lost], numbers[lost.cpu().numpy()])
         with torch.no_grad():
             said = model(adversarial).argmax(dim=1)
         broken = said != wanted
@@ -102,6 +105,12 @@ def _at(model, search, batches, held: list[Tensor], attack) -> tuple[Tensor, Ten
             kept.append([part[broken][:PICTURES].cpu() for part in (clean, adversarial, said)])
     parts = [torch.cat(part)[:PICTURES] for part in zip(*kept, strict=True)] if kept else None
     return parts if parts is not None and len(parts[0]) else None
+
+
+def _attacked(attack: APGD | PGD, network: nn.Module, images: Tensor, target: Tensor, numbers: np.ndarray) -> Tensor:
+    if isinstance(attack, APGD):
+        return attack.attack(network, images, target, numbers=numbers).adversarial
+    return attack(network, images, target, numbers=numbers)
 
 
 def record_arrays(points: Sequence[CurvePoint], pictures: Sequence[Pictures], attack: str, classes: Sequence[str]):

@@ -64,7 +64,7 @@ def cw(
         steps, searches, lr, confidence, eps: as of :class:`CW`.
     """
     if eps is not None:
-        check_eps(eps, "L2")
+        check_eps(eps, "L2", images[0].numel() if len(images) else None)
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)

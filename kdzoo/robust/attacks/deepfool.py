@@ -62,7 +62,7 @@ def deepfool(
         steps, overshoot, candidates, eps: as of :class:`DeepFool`.
     """
     if eps is not None:
-        check_eps(eps, "L2")
+        check_eps(eps, "L2", images[0].numel() if len(images) else None)
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)

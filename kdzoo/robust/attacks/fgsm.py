@@ -43,7 +43,8 @@ def fgsm(model: nn.Module, images: Tensor, target: Tensor, eps: float = 8 / 255)
         eps: L-infinity budget.
     """
     check_eps(eps, "Linf")
-    with evaluation_mode(model):
+    with torch.inference_mode(False), evaluation_mode(model):
+        images, target = images.detach().clone(), target.clone().long()
         check_attack(model, images, target)
         gradient = loss_gradient(model, images, target)
     return verify_budget(images + eps * gradient.sign(), images, "Linf", eps)

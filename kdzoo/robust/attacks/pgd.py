@@ -59,7 +59,7 @@ class PGD:
             return images.clone()
         check_eps(self.eps, self.norm, images[0].numel())
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model):
-            images, target = images.detach().clone(), target.clone()
+            images, target = images.detach().clone(), target.clone().long()
             check_attack(model, images, target)
             return verify_budget(self._attack(model, images, target, numbers), images, self.norm, self.eps)
 

@@ -1,6 +1,7 @@
 """What the adversarial objectives share: budgets a norm, attacks in evaluation mode, one draw for all processes."""
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 
 import torch
 import torch.distributed as dist
@@ -9,10 +10,8 @@ from torch import Tensor, nn
 
 from kdzoo.robust.attacks.apgd_run import RunResult
 from kdzoo.robust.attacks.apgd_train import apgd_train
-from kdzoo.robust.attacks.budget import check_eps
+from kdzoo.robust.attacks.budget import CIFAR_EPS, check_eps
 from kdzoo.robust.attacks.projections import NORMS
-
-CIFAR_EPS = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
 
 
 class AdversarialObjective(nn.Module):
@@ -23,15 +22,27 @@ class AdversarialObjective(nn.Module):
         eps: budgets of pixels in [0, 1], a number for all norms or ``dict(Linf=..., ...)``; what it leaves out, and
             ``None``, is the CIFAR setting: Linf 8/255, L2 0.5, L1 12 (ImageNet: 4/255, 2, 255).
         steps: of the attack, a number or a dict likewise; default 10.
+        step_size: of attacks that take one; ``None``: the attack's default.
 
     Raises:
-        ValueError: an unknown norm, a budget that is not above 0, no step.
+        ValueError: no norm or an unknown one, a budget or step size that is not above 0, no step.
     """
 
     runs_networks = True
 
-    def __init__(self, norms: Sequence[str], eps: float | dict | None = None, steps: int | dict = 10):
+    def __init__(
+        self,
+        norms: Sequence[str],
+        eps: float | dict | None = None,
+        steps: int | dict = 10,
+        step_size: float | None = None,
+    ):
         super().__init__()
+        if not norms:
+            raise ValueError(f"norms must name one of {', '.join(NORMS)} or more, got none")
+        if step_size is not None and not step_size > 0:
+            raise ValueError(f"step_size must be above 0, got {step_size}")
+        self.step_size = step_size
         self.norms = tuple(norms)
         self.eps = _by_norm("eps", eps, CIFAR_EPS)
         self.steps = _by_norm("steps", steps, dict.fromkeys(NORMS, 10))
@@ -39,8 +50,8 @@ class AdversarialObjective(nn.Module):
             if norm not in NORMS:
                 raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
             check_eps(self.eps[norm], norm)
-            if self.steps[norm] < 1:
-                raise ValueError(f"steps must be at least 1, got {self.steps[norm]}")
+            if not isinstance(self.steps[norm], int) or self.steps[norm] < 1:
+                raise ValueError(f"steps must be whole numbers of at least 1, got {self.steps[norm]!r}")
 
     def attack(self, student: nn.Module, images: Tensor, target: Tensor, norm: str) -> RunResult:
         """The student's worst images within one norm's budget, found in evaluation mode."""
@@ -56,7 +67,10 @@ def _by_norm(name: str, given: float | Mapping[str, float] | None, defaults: dic
         return dict.fromkeys(NORMS, given)
     if unknown := set(given) - set(NORMS):
         raise ValueError(f"{name} is expected to have keys of {', '.join(NORMS)}, got {sorted(unknown)[0]!r}")
-    return defaults | dict(given)
+    for norm, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, NoneType)):
+            raise ValueError(f"{name} of {norm} is expected to be a number, got {value!r}")
+    return defaults | {norm: value for norm, value in given.items() if value is not None}
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -38,10 +38,10 @@ class AdversarialCompSum(AdversarialObjective):
         steps: int | dict = 10,
         step_size: float | None = None,
     ):
-        super().__init__((norm,), eps, steps)
+        super().__init__((norm,), eps, steps, step_size)
         if tau < 0 or nu < 0 or not rho > 0:
             raise ValueError(f"tau and nu must be 0 or more and rho above 0, got {tau}, {nu} and {rho}")
-        self.tau, self.rho, self.nu, self.step_size = tau, rho, nu, step_size
+        self.tau, self.rho, self.nu = tau, rho, nu
 
     def forward(
         self, student: nn.Module, teacher: nn.Module | None, images: Tensor, target: Tensor

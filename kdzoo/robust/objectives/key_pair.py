@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from kdzoo.robust.attacks.apgd_train import apgd_train
+from kdzoo.robust.attacks.budget import CIFAR_EPS
 from kdzoo.robust.attacks.evaluation_mode import evaluation_mode
-from kdzoo.robust.objectives.adversarial import CIFAR_EPS
+from kdzoo.robust.attacks.projections import check_norm
 
 
 def key_pair(accuracies: Mapping[str, float]) -> tuple[str, str]:
@@ -39,14 +40,18 @@ def measure_key_pair(
     Args:
         models: norm -> the model adversarially trained in that norm (``dict(type="AdversarialTraining", norm=...)``).
         images: [B, C, H, W] in [0, 1], attacked in one batch; labels ``target`` [B].
-        eps: norm -> budget; the CIFAR ones where ``None``.
+        eps: norm -> budget; the CIFAR ones for norms it leaves out.
         steps: of the attack.
+
+    Raises:
+        ValueError: an unknown norm, or fewer than two.
 
     Example:
         >>> pair, accuracies = measure_key_pair(dict(Linf=a, L2=b, L1=c), images, target)
     """
-    budgets = dict(CIFAR_EPS if eps is None else eps)
-    accuracies = {}
+    budgets, accuracies = CIFAR_EPS | dict(eps or {}), {}
+    for norm in models:
+        check_norm(norm)
     for norm, model in models.items():
         with evaluation_mode(model):
             found = apgd_train(model, images, target, norm, budgets[norm], steps, share=0.2)

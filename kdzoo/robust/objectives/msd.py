@@ -39,9 +39,7 @@ class MSD(AdversarialObjective):
         steps: int = 10,
         step_size: float | None = None,
     ):
-        super().__init__(norms, eps, steps)
-        if step_size is not None and not step_size > 0:
-            raise ValueError(f"step_size must be above 0, got {step_size}")
+        super().__init__(norms, eps, steps, step_size)
         self.count, self.step_size = steps, 2.5 / steps if step_size is None else step_size
 
     def forward(

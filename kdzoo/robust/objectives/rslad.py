@@ -38,10 +38,10 @@ class RSLAD(AdversarialObjective):
         steps: int | dict = 10,
         step_size: float | None = None,
     ):
-        super().__init__((norm,), eps, steps)
+        super().__init__((norm,), eps, steps, step_size)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be from 0 to 1, got {alpha}")
-        self.alpha, self.step_size = alpha, step_size
+        self.alpha = alpha
 
     def forward(self, student: nn.Module, teacher: nn.Module, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, logits [B, K] on the attacked images)."""

@@ -34,10 +34,10 @@ class TRADES(AdversarialObjective):
         steps: int | dict = 10,
         step_size: float | None = None,
     ):
-        super().__init__((norm,), eps, steps)
+        super().__init__((norm,), eps, steps, step_size)
         if beta < 0:
             raise ValueError(f"beta must be 0 or more, got {beta}")
-        self.beta, self.step_size = beta, step_size
+        self.beta = beta
 
     def forward(
         self, student: nn.Module, teacher: nn.Module | None, images: Tensor, target: Tensor

@@ -263,10 +263,39 @@ def test_an_l1_step_moves_as_many_pixels_as_it_should():
     assert (moved != images).sum() == 2 and moved[0, -1] > 0.5
 
 
-@pytest.mark.parametrize("name", ["FGSM", "BIM", "PGD", "APGD", "DeepFool", "CW"])
+NAMES = ["FGSM", "BIM", "PGD", "APGD", "APGDTrain", "DeepFool", "CW"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_attack_refuses_labels_and_images_out_of_range(name):
     attack, images = ATTACKS.build(dict(type=name)), torch.rand(2, 3, 4, 4)
     with pytest.raises(ValueError, match=r"labels are expected in 0\.\.4"):
         attack(Small(), images, torch.tensor([0, 7]))
     with pytest.raises(ValueError, match=r"images are expected in \[0, 1\]"):
         attack(Small(), images + 1, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="logits of clean images are nan"):
+        attack(lambda x: x.flatten(1) * float("nan"), images, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_inference_mode_or_with_gradients_and_short_labels_are_attacked_alike(name):
+    attack, model = ATTACKS.build(dict(type=name)), Small()
+    images, target = batch(model, 3)
+    expected = attack(model, images, target)
+    with torch.inference_mode():
+        torch.testing.assert_close(attack(model, images.clone(), target.clone()), expected)
+    found = attack(model, images.clone().requires_grad_(), target.int())
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected)
+
+
+def test_apgd_refuses_half_precision():
+    # 150,528 pixels are more than float16 can count.
+    with pytest.raises(ValueError, match="expected float32 or float64 but got torch.float16"):
+        apgd(Small(), torch.rand(1, 3, 4, 4).half(), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("name", ["DeepFool", "CW"])
+def test_an_l2_budget_beyond_the_box_is_told(name):
+    with pytest.raises(ValueError, match="more than the box"):
+        ATTACKS.build(dict(type=name, eps=7.0))(Small(), torch.rand(1, 3, 4, 4), torch.tensor([0]))

@@ -133,6 +133,12 @@ def test_few_and_many_classes(classes):
     assert result.robust_accuracy < result.clean_accuracy
 
 
+def test_images_of_float64_and_short_labels():
+    model, x, y = example()
+    attack = AutoAttack("Linf", 0.02, "custom", SHORT[:2])
+    same(attack.evaluate(model, x.double(), y.int()), attack.evaluate(model, x, y))
+
+
 def test_a_network_of_one_class_can_not_be_attacked():
     with pytest.raises(ValueError, match="2 classes"):
         fit_classes(parts_of("standard", "Linf"), 1)
@@ -342,6 +348,8 @@ def test_union_is_the_and_of_the_norms():
         (dict(target=lambda y: y + 5), "labels are expected from 0 to 4"),
         (dict(target=lambda y: y - 1), "labels are expected from 0 to 4"),
         (dict(target=lambda y: y[:3]), "whole numbers"),
+        (dict(target=lambda y: y > 0), "whole numbers"),
+        (dict(model=lambda m: nn.Sequential(m, nn.Threshold(1e9, float("nan"))).eval()), "are nan"),
         (dict(model=lambda m: m.train()), "training mode"),
         (dict(model=lambda m: m.forward), "wrap it"),
         (dict(norm="L2", eps=14.0), "whole box"),

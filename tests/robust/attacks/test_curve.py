@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from kdzoo.robust.attacks import PGD
+from kdzoo.robust.attacks import APGD, PGD
 from kdzoo.robust.attacks.curve import robust_accuracy
 
 
@@ -19,13 +19,12 @@ class Slope(nn.Module):
         return torch.stack([-score, score], dim=1)
 
 
-def curve(search=None):
+def curve(search=None, attack=PGD):
     means = torch.tensor([0.41, 0.45, 0.55, 0.59])
     images = means.view(4, 1, 1, 1).expand(4, 1, 4, 4)
     target = torch.tensor([0, 0, 1, 1])
-    points, _ = robust_accuracy(
-        Slope(), lambda: [(images, target)], "Linf", [0, 0.07, 0.2], lambda norm, eps: PGD(norm, eps, 5), search=search
-    )
+    batches, eps = lambda: [(images, target)], [0, 0.07, 0.2]
+    points, _ = robust_accuracy(Slope(), batches, "Linf", eps, lambda norm, eps: attack(norm, eps, 5), search=search)
     return [point.top1 for point in points]
 
 
@@ -33,5 +32,5 @@ def test_the_margin_decides():
     assert curve() == curve(Slope()) == [100.0, 50.0, 0.0]
 
 
-def test_a_search_that_is_wrong_where_the_model_is_right_breaks_nothing():
-    assert curve(Slope(-1.0)) == [100.0, 100.0, 100.0]
+def test_where_the_search_is_wrong_the_model_itself_is_attacked():
+    assert curve(Slope(-1.0)) == curve(Slope(-1.0), APGD) == [100.0, 50.0, 0.0]

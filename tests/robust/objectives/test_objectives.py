@@ -10,8 +10,8 @@ from kdzoo.distill import build_terms, check_term
 from kdzoo.errors import ConfigError
 from kdzoo.registry import OBJECTIVES
 from kdzoo.robust.attacks import apgd_train
+from kdzoo.robust.attacks.budget import CIFAR_EPS
 from kdzoo.robust.objectives import key_pair, measure_key_pair
-from kdzoo.robust.objectives.adversarial import CIFAR_EPS
 
 SMALL = dict(Linf=0.05, L2=0.42, L1=2.0)
 OURS = ("RAMP", "E-AT", "MAX", "SAT", "AVG", "MSD", "AdversarialTraining", "TRADES", "AdversarialCompSum")
@@ -236,6 +236,7 @@ def test_gradients_reach_the_weights_under_autocast(networks, images, target):
 def test_budgets():
     assert build(dict(type="MAX", eps=None)).eps == CIFAR_EPS
     assert OBJECTIVES.build(dict(type="MAX", eps=dict(L1=255.0), steps=dict(L1=15))).eps == CIFAR_EPS | {"L1": 255.0}
+    assert OBJECTIVES.build(dict(type="MAX", eps=dict(L1=None))).eps == CIFAR_EPS
     assert OBJECTIVES.build(dict(type="MAX", steps=dict(L1=15))).steps == dict(Linf=10, L2=10, L1=15)
 
 
@@ -247,7 +248,14 @@ def test_budgets():
         (dict(type="MAX", norms=["L3"]), "norm must be one of Linf, L2, L1, got 'L3'"),
         (dict(type="MAX", eps=dict(L7=1.0)), "keys of Linf, L2, L1, got 'L7'"),
         (dict(type="AdversarialTraining", eps=0.0), "eps is expected to be above 0"),
-        (dict(type="SAT", steps=0), "steps must be at least 1"),
+        (dict(type="SAT", steps=0), "steps must be whole numbers of at least 1"),
+        (dict(type="SAT", norms=[]), "norms must name one of"),
+        (dict(type="MAX", steps=dict(L1=2.5)), "steps must be whole numbers"),
+        (dict(type="MAX", eps=dict(L1="12")), "eps of L1 is expected to be a number"),
+        (dict(type="TRADES", step_size=-0.1), "step_size must be above 0"),
+        (dict(type="RSLAD", step_size=0.0), "step_size must be above 0"),
+        (dict(type="AdversarialCompSum", step_size=0.0), "step_size must be above 0"),
+        (dict(type="MSD", step_size=0.0), "step_size must be above 0"),
         (dict(type="ARD"), "ARD needs a teacher"),
         (dict(type="IAD", beta=-0.1), "beta and begin must be 0 or more"),
         (dict(type="RAMP", lamda_=1.0), "did you mean 'lambda_'"),
@@ -281,3 +289,6 @@ def test_key_pair(networks, images, target):
     pair, accuracies = measure_key_pair(dict(L2=student, L1=teacher), images, target, SMALL, steps=3)
     expected = {n: (~worst(m, images, target, n).broken).float().mean().item() for n, m in (("L2", student),)}
     assert accuracies["L2"] == expected["L2"] and pair == key_pair(accuracies)
+    measure_key_pair(dict(L2=student, Linf=teacher), images, target, dict(L2=0.4), steps=1)  # Linf: as for CIFAR
+    with pytest.raises(ValueError, match="norm is expected to be one of"):
+        measure_key_pair(dict(linf=student, L1=teacher), images, target, steps=1)

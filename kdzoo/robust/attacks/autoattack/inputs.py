@@ -1,5 +1,6 @@
 """What can be attacked, and one sentence about what can't."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -13,8 +14,10 @@ def check_images(model: nn.Module, images: Tensor, target: Tensor) -> None:
         raise ValueError(f"images are expected as floats [N, C, H, W] but got {images.dtype} {list(images.shape)}")
     if min(images.shape[2:]) < 5:
         raise ValueError(f"AutoAttack needs images of 5 x 5 pixels or more but these are {tuple(images.shape[2:])}")
-    if target.shape != images.shape[:1] or target.is_floating_point():
-        raise ValueError(f"labels are expected as whole numbers [{len(images)}] but got {list(target.shape)}")
+    if target.shape != images.shape[:1] or target.is_floating_point() or target.dtype == torch.bool:
+        raise ValueError(
+            f"labels are expected as whole numbers [{len(images)}] but got {target.dtype} {list(target.shape)}"
+        )
     low, high = float(images.min()), float(images.max())
     if not (0 <= low and high <= 1):  # false for NaN
         raise ValueError(
@@ -34,6 +37,8 @@ def check_labels(logits: Tensor, target: Tensor) -> int:
     """The number of classes; ValueError where the labels are of others or the logits are no [B, K]."""
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ValueError("the model is expected to return logits [B, K] as one tensor")
+    if logits.isnan().any():
+        raise ValueError("the model's logits of clean images are nan, which no attack can raise; look at its weights")
     low, high, classes = int(target.min()), int(target.max()), logits.shape[1]
     if low < 0 or high >= classes:
         raise ValueError(f"labels are expected from 0 to {classes - 1} but go from {low} to {high}")

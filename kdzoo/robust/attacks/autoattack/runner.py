@@ -122,7 +122,7 @@ class AutoAttack:
 
         Args:
             model: images in [0, 1] -> logits [B, K], a module in evaluation mode.
-            images: [N, C, H, W] float32 in [0, 1], on any device.
+            images: [N, C, H, W] in [0, 1], on any device; attacked as float32.
             target: [N] int64.
             state: a folder; a run that was stopped goes on there, and processes share it. ``None``: nothing is kept.
             shard: this process's share (default: all of it): chunk k where k modulo its count is its number.
@@ -144,9 +144,10 @@ class _Evaluation:
         check_eps(attack.norm, attack.eps, images)
         self.chunks = range(-(-len(images) // attack.chunk))
         check_shares(len(images), attack.chunk, shard.count)
+        target = target.long()
         self.attack, self.model, self.images, self.target, self.shard = attack, model, images, target, shard
         self.device = next((tensor.device for tensor in model.state_dict().values()), images.device)
-        first = images[: attack.chunk].to(self.device).contiguous()
+        first = images[: attack.chunk].to(self.device).float().contiguous()
         with torch.no_grad():
             self.num_classes = check_labels(model(first[:8]), target)
         self.parts, said = fit_classes(parts_of(attack.version, attack.norm, attack.attacks), self.num_classes)

@@ -172,7 +172,7 @@ def _settings(module: nn.Module) -> str:
 def _word(value: Any) -> str:
     """The same in every process; empty for what is none of the above."""
     if isinstance(value, partial):
-        return f"{_word(value.func)}({value.args}, {value.keywords})"
+        return f"{_word(value.func)}{_word(value.args)}{_word(sorted(value.keywords.items()))}"
     if isinstance(value, (tuple, list)):
         return f"({' '.join(map(_word, value))})"
     if isinstance(value, (str, int, float)):

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from kdzoo.robust.attacks.autoattack.result import AutoAttackResult
 
-CIFAR_EPS = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}  # Maini et al. (ICML 2020), Croce and Hein (ICML 2022)
-IMAGENET_EPS = {"Linf": 4 / 255, "L2": 2.0, "L1": 255.0}
-
 
 @dataclass
 class Union:

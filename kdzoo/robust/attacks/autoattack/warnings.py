@@ -45,8 +45,11 @@ def look_at(model: nn.Module, images: Tensor, target: Tensor, version: str) -> l
 
 
 def square_gain(robust: dict[str, float]) -> Caution | None:
-    """Whether Square broke points that every gradient attack before it left (robust accuracies in [0, 1], in the order
-    of the attacks, "clean" first)."""
+    """Whether Square broke points that every gradient attack before it left.
+
+    Args:
+        robust: accuracies in [0, 1] after each attack, in their order, "clean" first.
+    """
     names = list(robust)
     # Only what ran before: version plus has two more attacks behind Square, whose accuracies are never above its own.
     before = [robust[name] for name in names[1 : names.index("square")]] if "square" in robust else []
