@@ -68,7 +68,7 @@ def extract_features(
 
     Writes ``NAME_features.npy``, ``NAME_labels.npy`` and ``NAME.json``. The latter holds how many rows are done and
     what they depend on: the network's weights and normalisation, the images, and their size. Where these differ
-    from what is asked for, nothing is reused.
+    from what is asked for, nothing is reused; nor is what was stopped at another batch size.
 
     Args:
         model: whose ``outputs(images).pooled`` is wanted; in evaluation mode for the pass.
@@ -87,8 +87,8 @@ def extract_features(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(f"{weights_hash(model)} {loader.fingerprint(local=True)} {image_size}".encode()).hexdigest()
-    width = _width(model, loader, image_size)
-    done, features, labels = _open(folder, name, key, loader.size, width)
+    batch, width = _first(model, loader, image_size)
+    done, features, labels = _open(folder, name, key, loader.size, width, batch)
     was_training = model.training
     model.eval()
     try:
@@ -96,7 +96,7 @@ def extract_features(
             features[done : done + rows], labels[done : done + rows] = pooled.cpu().numpy(), target.cpu().numpy()
             done += rows
             features.flush(), labels.flush()  # the rows are on disk before the record says so
-            write_json(folder / f"{name}.json", dict(key=key, done=done, size=loader.size, width=width))
+            write_json(folder / f"{name}.json", dict(key=key, done=done, size=loader.size, width=width, batch=batch))
     finally:
         model.train(was_training)
     return Features(
@@ -115,33 +115,38 @@ def _remaining(
             yield len(pooled), (pooled.float(), batch.target)
 
 
-def _open(folder: Path, name: str, key: str, size: int, width: int) -> tuple[int, np.memmap, np.memmap]:
+def _open(folder: Path, name: str, key: str, size: int, width: int, batch: int) -> tuple[int, np.memmap, np.memmap]:
     """Rows that are done, and the arrays: those of the cache where its key is ours, else new ones."""
     record, done = folder / f"{name}.json", 0
     try:
         held = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        if held.get("key") == key:
+        # Steps are counted in batches: what was done in those of another size can be used as a whole only.
+        if held.get("key") == key and (held["done"] == size or held.get("batch") == batch):
             done = int(held["done"])
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise UserError(f"{record} can't be read ({error}); remove it to extract again") from None
     wanted = (("features", np.float32, (size, width)), ("labels", np.int64, (size,)))
     files = [folder / f"{name}_{part}.npy" for part, _, _ in wanted]
     if not done:
         record.unlink(missing_ok=True)
-    arrays = [
-        np.lib.format.open_memmap(file, "r+" if done else "w+", None if done else dtype, None if done else shape)
-        for file, (_, dtype, shape) in zip(files, wanted, strict=True)
-    ]
+    try:
+        arrays = [
+            np.lib.format.open_memmap(file, "r+" if done else "w+", None if done else dtype, None if done else shape)
+            for file, (_, dtype, shape) in zip(files, wanted, strict=True)
+        ]
+    except (ValueError, OSError) as error:
+        raise UserError(f"the features beside {record} can't be read ({error}); remove it to extract again") from None
     return done, *arrays
 
 
 @torch.inference_mode()
-def _width(model: Classifier, loader: Loader, image_size: int | None) -> int:
+def _first(model: Classifier, loader: Loader, image_size: int | None) -> tuple[int, int]:
+    """Images of the first batch, and the width of their features."""
     batch = next(iter(loader.epoch(0)))
     was_training = model.training
     width = model.eval().outputs(resize(batch.images[:2], image_size)).pooled.shape[1]
     model.train(was_training)
-    return width
+    return len(batch.images), width
 
 
 def resize(images: Tensor, size: int | None) -> Tensor:

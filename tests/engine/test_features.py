@@ -73,3 +73,31 @@ def test_a_damaged_record_is_told(model, tmp_path):
     loader = plain_loader(DATASETS.build(DATA), "test", 8, torch.device("cpu"))
     with pytest.raises(UserError, match="remove it to extract again"):
         extract_features(model, loader, tmp_path, "test")
+
+
+@pytest.mark.parametrize("other", [10, 16])
+def test_a_stopped_extraction_at_another_batch_size_begins_anew(model, tmp_path, monkeypatch, other):
+    source, place = DATASETS.build(DATA), torch.device("cpu")
+    whole = extract_features(model, plain_loader(source, "train", 8, place), tmp_path / "whole", "train")
+    with monkeypatch.context() as patch:
+        counted(model, patch, stop_after=6)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(model, plain_loader(source, "train", 8, place), tmp_path / "cut", "train")
+    cut = extract_features(model, plain_loader(source, "train", other, place), tmp_path / "cut", "train")
+    np.testing.assert_allclose(cut.features, whole.features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(cut.labels, whole.labels)
+    # A complete one serves any batch size.
+    calls = counted(model, monkeypatch)
+    extract_features(model, plain_loader(source, "train", 25, place), tmp_path / "cut", "train")
+    assert calls[0] == 1
+
+
+def test_lost_features_are_told(model, tmp_path):
+    loader = plain_loader(DATASETS.build(DATA), "test", 8, torch.device("cpu"))
+    extract_features(model, loader, tmp_path, "test")
+    (tmp_path / "test_features.npy").unlink()
+    with pytest.raises(UserError, match="remove it to extract again"):
+        extract_features(model, loader, tmp_path, "test")
+    (tmp_path / "test.json").write_text("[]")
+    with pytest.raises(UserError, match="remove it to extract again"):
+        extract_features(model, loader, tmp_path, "test")

@@ -52,6 +52,7 @@ class Detector:
             self._need_model("fit")
         return self.fit_batches(lambda: self._read(loader))
 
+    @torch.no_grad()
     def fit_batches(self, batches: Batches) -> "Detector":
         """Fit to features that are stored in pieces.
 

@@ -51,8 +51,10 @@ class TiedGaussian:
     def _whiten(self) -> None:
         width = len(self.covariance)
         values, vectors = torch.linalg.eigh(shrink(self.covariance, self.shrinkage, self.samples))
-        # The bound below which a singular value is taken for rounding, as in NumPy and SciPy.
-        kept = values > values[-1] * width * torch.finfo(torch.float64).eps
+        # The bound below which a singular value is taken for rounding, as in NumPy and SciPy; and what rounding the
+        # means leaves of features that do not vary at all.
+        eps = torch.finfo(torch.float64).eps
+        kept = values > torch.maximum(values[-1] * width * eps, (1024 * eps * self.means.abs().max()) ** 2)
         if not values[-1] > 0 or not kept.any():
             raise ValueError(f"{self.name} are constant within classes: the covariance is zero; choose another layer")
         self.rank, self.condition = int(kept.sum()), float(values[-1] / values[kept][0])
@@ -106,6 +108,10 @@ class TiedGaussian:
         The covariance becomes C / (C + 1) of itself plus 1 / (C + 1) of the new class's (weighted by the number
         of classes, not of samples). The new class is number C.
         """
+        if features.ndim != 2 or features.shape[1] != len(self.centre):
+            raise ValueError(
+                f"features are expected as [N, {len(self.centre)}] as in fit but got {list(features.shape)}"
+            )
         new = ClassMoments().update(features, torch.zeros(len(features), dtype=torch.long))
         count = len(self.means)
         self.covariance = count / (count + 1) * self.covariance + new.within().to(self.covariance) / (count + 1)

@@ -108,6 +108,10 @@ class RelativeMahalanobis(Mahalanobis):
             raise ValueError("RelativeMahalanobis has no input pre-processing; leave epsilon at 0")
         return super().score(x)
 
+    def add_class(self, features: Tensor) -> "RelativeMahalanobis":
+        """Not possible: the background is of all features, of which only the new ones are given."""
+        raise ValueError("RelativeMahalanobis can't learn a class alone; fit it again, or use Mahalanobis")
+
     def _fit(self, batches: Batches) -> None:
         moments = fit_moments(batches)
         count, name = int(moments.counts.sum()), f"{self.layer} features"

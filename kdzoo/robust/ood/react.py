@@ -8,7 +8,7 @@ from kdzoo.registry import DETECTORS
 from kdzoo.robust.ood.detector import Batches, ClassifierDetector
 from kdzoo.robust.ood.energy import energy
 
-_KEPT = 4_000_000  # activations; beyond them every second one is dropped, then every second of those, ...
+_KEPT = 4_000_000  # activations; beyond them every second image is dropped, then every second of those, ...
 
 
 @DETECTORS.register()
@@ -16,7 +16,7 @@ class ReAct(ClassifierDetector):
     """The energy after features are cut off at a percentile of all in-distribution activations.
 
     The percentile is exact up to 4 million activations (as ``numpy.percentile``); beyond them it is taken
-    of an evenly spaced part of them, so that memory stays the same.
+    of all activations of evenly spaced images, so that memory stays the same.
 
     Args:
         model: as for every detector; its last linear layer is the classifier.
@@ -38,14 +38,15 @@ class ReAct(ClassifierDetector):
     def _fit(self, batches: Batches) -> None:
         parts, stride, seen, held = [], 1, 0, 0
         for features, _ in batches():
-            flat = features.detach().cpu().double().numpy().ravel()
-            part = flat[-seen % stride :: stride]
-            seen += len(flat)
+            rows = features.detach().cpu().double().numpy()
+            # Whole rows: single activations at an even spacing would all be of a few channels.
+            part = rows[-seen % stride :: stride]
+            seen += len(rows)
             parts.append(part)
-            held += len(part)
-            while held > _KEPT:
+            held += part.size
+            while held > _KEPT and sum(map(len, parts)) > 1:
                 parts, stride = [np.concatenate(parts)[::2]], 2 * stride
-                held = len(parts[0])
+                held = parts[0].size
         if not held:
             raise ValueError("there are no features; fit needs at least one")
         self.threshold = float(np.percentile(np.concatenate(parts), self.percentile))

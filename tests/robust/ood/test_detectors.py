@@ -149,6 +149,22 @@ def test_react_beyond_what_it_keeps_is_near_the_percentile(monkeypatch):
     assert detector.threshold == pytest.approx(0.8, abs=0.05)
 
 
+def test_react_beyond_what_it_keeps_takes_every_channel_into_account(monkeypatch):
+    monkeypatch.setattr("kdzoo.robust.ood.react._KEPT", 3000)
+    torch.manual_seed(0)
+    x = torch.rand(1000, 64) * torch.where(torch.arange(64) % 16 == 0, 10.0, 1.0)
+    detector = ReAct(weight=torch.eye(64))
+    detector.fit_batches(lambda: ((part, None) for part in x.split(77)))
+    assert detector.threshold == pytest.approx(np.percentile(x.numpy(), 90), rel=0.05)
+
+
+def test_features_may_still_hold_their_gradient():
+    x = torch.rand(40, 6, requires_grad=True)
+    for name in ("ViM", "SHE", "ReAct", "KNN", "Mahalanobis"):
+        detector = DETECTORS.build(dict(type=name, **OPTIONS.get(name, {})), weight=torch.randn(4, 6))
+        assert not detector.fit_features(x, torch.arange(40) % 4).score_features(x).requires_grad
+
+
 def test_odin_at_temperature_one_raises_its_own_probability(model):
     images = torch.rand(6, 3, 16, 16)
     plain, moved = (ODIN(model, 1.0, epsilon).score(images) for epsilon in (0.0, 0.001))

@@ -150,6 +150,7 @@ X, Y = torch.randn(6, 3), torch.arange(6) % 2
     [
         (X, torch.arange(6), "every class has one sample"),
         (torch.ones(6, 3), Y, "constant within classes"),
+        (torch.full((6, 3), 0.1, dtype=torch.float64), torch.zeros(6).long(), "constant within classes"),
         (torch.tensor([[float("nan")] * 3] * 6), Y, "NaN or infinity"),
         (X, torch.tensor([0, 0, 0, 2, 2, 2]), "class 1 of 3 has no sample"),
         (X, torch.tensor([0, 0, 0, -1, 1, 1]), "labels are expected to be 0 or more"),
@@ -176,6 +177,11 @@ def test_bad_use(model):
         Mahalanobis().fit_features(X, Y).score_features(torch.rand(2, 4))
     with pytest.raises(ValueError, match="shrinkage is expected"):
         Mahalanobis(shrinkage=2.0).fit_features(X, Y)
+    for shape in ((5, 2), (5, 1), (3,)):
+        with pytest.raises(ValueError, match=r"expected as \[N, 3\] as in fit"):
+            Mahalanobis().fit_features(X, Y).add_class(torch.rand(shape))
+    with pytest.raises(ValueError, match="fit it again, or use Mahalanobis"):
+        RelativeMahalanobis().fit_features(X, Y).add_class(torch.rand(5, 3))
     with pytest.raises(ValueError, match="epsilon is expected"):
         Mahalanobis(epsilon=-0.1)
 
