@@ -3,6 +3,7 @@
 import copy
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -363,11 +364,21 @@ def _writer(training: Training, path: Path, progress: Progress) -> Iterator[Any]
     target = path / "tensorboard"
     with told(target):
         writer = SummaryWriter(str(target), purge_step=purge)
+    hook, threading.excepthook = threading.excepthook, _quiet_writer
     try:
         yield writer
     finally:
-        with told(target):  # it writes what it holds
-            writer.close()
+        try:
+            with told(target):  # it writes what it holds
+                writer.close()
+        finally:
+            threading.excepthook = hook
+
+
+def _quiet_writer(failure: Any) -> None:
+    """TensorBoard's thread hands its error to whoever writes next; a stack trace of its own would tell it twice."""
+    if type(failure.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(failure)
 
 
 def _write_scalars(writer, line: dict[str, Any]) -> None:
