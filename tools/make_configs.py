@@ -62,11 +62,19 @@ def feature(loss: str, weight: float, stages: bool = False, **keywords: object) 
     return Method(losses, column="CRD" if loss == "CRD" else None)
 
 
+def ls_weight(pair: Pair) -> float:
+    """By which DKD's alpha and beta, and MLKD, are multiplied with standardized logits: 9 or more for every pair.
+
+    The pairs' own weights are those of KD, whose log of ResNet50-MobileNetV2 says 1; no log says so of the others.
+    """
+    return max(pair.lskd_weight, 9.0)
+
+
 def _mlkd(standardize: bool) -> Callable[[Pair], list[str]]:
     def losses(pair: Pair) -> list[str]:
         lines = ['dict(type="CrossEntropy"),', 'dict(type="CrossEntropy", view="second"),']
         if standardize:
-            temperature, weight = number(pair.lskd_temperature), number(pair.lskd_weight)
+            temperature, weight = number(pair.lskd_temperature), number(ls_weight(pair))
             return [*lines, f'dict(type="MLKD", temperature={temperature}, standardize=True, weight={weight}),']
         return [*lines, 'dict(type="MLKD", temperature=4.0),']
 
@@ -95,8 +103,8 @@ METHODS: dict[str, Method] = {
         lambda p: beside(
             1.0,
             "DKD",
-            alpha=p.lskd_weight,
-            beta=p.dkd_beta * p.lskd_weight,
+            alpha=ls_weight(p),
+            beta=p.dkd_beta * ls_weight(p),
             temperature=p.lskd_temperature,
             standardize=True,
             warmup_epochs=20,

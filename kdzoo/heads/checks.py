@@ -26,8 +26,19 @@ def check_labels(target: Tensor, logits: Tensor, name: str = "target") -> Tensor
         got = f"{target.dtype} {list(target.shape)}"
         raise ValueError(f"{name} must be class indices [{size}], got {got}; this loss takes no soft labels")
     if visible(target) and size and not (0 <= int(target.min()) and int(target.max()) < classes):
-        raise ValueError(f"{name} must hold class indices 0 to {classes - 1}, got {target.tolist()}")
+        found = f"{int(target.min())} to {int(target.max())}"
+        raise ValueError(f"{name} must hold class indices 0 to {classes - 1}, got {found}")
     return target.long()
+
+
+def check_target(target: Tensor, logits: Tensor) -> Tensor:
+    """Class indices as :func:`check_labels` has them, or soft labels [B, K] in the type of ``logits``."""
+    if target.ndim == 1 and not target.is_floating_point():
+        return check_labels(target, logits)
+    if target.shape != logits.shape or not target.is_floating_point():
+        wanted = f"class indices [{len(logits)}] or soft labels {list(logits.shape)}"
+        raise ValueError(f"target must be {wanted}, got {target.dtype} {list(target.shape)}")
+    return target.to(logits.dtype)
 
 
 def check_sizes(in_features: int, num_classes: int) -> None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdzoo.heads.checks import check_sizes
+from kdzoo.heads.checks import check_features, check_sizes, check_target
 from kdzoo.registry import HEADS
 
 
@@ -40,6 +40,7 @@ class SparseMoEHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] to [B, K]."""
+        check_features(features, self.gate.in_features)
         chosen = self.gate(features).topk(self.top_k, dim=1)  # [B, k]
         weight = torch.softmax(chosen.values, dim=1)
         every = self.experts(features).unflatten(1, (-1, self.num_classes))  # [B, E, K]
@@ -48,4 +49,4 @@ class SparseMoEHead(nn.Module):
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of [B, K] logits with class indices [B] or soft labels [B, K]."""
-        return F.cross_entropy(logits, target)
+        return F.cross_entropy(logits, check_target(target, logits))

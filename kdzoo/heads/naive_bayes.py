@@ -143,11 +143,13 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
         if isinstance(X, torch.Tensor):
             if X.ndim != 2 or not X.is_floating_point():
                 raise ValueError(f"X must be floating [N, D], got {X.dtype} {list(X.shape)}")
-            X = X.detach()
+            X = _widened(X.detach())
             if not first and X.shape[1] != self.n_features_in_:
                 raise ValueError(f"X has {X.shape[1]} features, but this probe is expecting {self.n_features_in_}")
             self.n_features_in_ = X.shape[1]
-            X, y = X, np.asarray(y)
+            y = np.asarray(y)
+            if y.ndim != 1:
+                raise ValueError(f"y must be labels [{len(X)}], got shape {y.shape}")
             if len(X) != len(y):
                 raise ValueError(f"X and y must have one length, got {len(X)} and {len(y)}")
         else:  # finiteness is read off the sums, which spares a pass
@@ -197,6 +199,8 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         elif X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X must be [N, {self.n_features_in_}], got {list(X.shape)}")
+        elif not X.isfinite().all():  # validate_data has looked at arrays
+            raise ValueError("Input X contains NaN or infinity; remove those rows")
         scores = np.empty((len(X), len(self.classes_)))
         place = X.device if isinstance(X, torch.Tensor) else torch.device(self.device or "cpu")
         weight, bias, shift = (torch.as_tensor(v, device=place) for v in (self._weight_, self._bias_, self.shift_))
@@ -275,6 +279,11 @@ def _gpu_sums(X: Any, codes: np.ndarray, classes: int, shift: np.ndarray, device
         sums += one_hot.T @ rows
         squares += rows.square().sum(0)
     return sums.cpu().numpy(), squares.cpu().numpy()
+
+
+def _widened(X: torch.Tensor) -> torch.Tensor:
+    """NumPy has no bfloat16."""
+    return X.float() if X.dtype == torch.bfloat16 else X
 
 
 def _rows(X: Any, start: int, count: int, device: str | None) -> torch.Tensor:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from kdzoo.heads.checks import check_target
 from kdzoo.heads.cosine import CosineHead
 from kdzoo.registry import HEADS
 
@@ -58,4 +59,4 @@ class NormalizedSoftmaxHead(CosineHead):
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of this head's logits [B, K] with class indices [B] or soft labels [B, K]."""
-        return nn.functional.cross_entropy(logits, target)
+        return nn.functional.cross_entropy(logits, check_target(target, logits))

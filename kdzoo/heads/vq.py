@@ -46,6 +46,7 @@ class VQHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] to [B, K]."""
+        check_features(features, self.in_features)
         return self.codebook(features).index_select(1, self.assignment)
 
     def code_loss(self, features: Tensor, target: Tensor) -> Tensor:
@@ -54,8 +55,9 @@ class VQHead(nn.Module):
         Args:
             features: [B, D]; target: class indices [B].
         """
-        features = check_features(features, self.in_features)
+        check_features(features, self.in_features)
         codes = self.codebook(features)  # [B, codes]
+        codes = codes.float() if codes.dtype in (torch.float16, torch.bfloat16) else codes
         target = check_labels(target, codes.new_empty(len(codes), 1).expand(-1, len(self.assignment)))
         sizes = torch.bincount(self.assignment, minlength=codes.shape[1]).to(codes.dtype)
         label = codes.gather(1, self.assignment[target][:, None]).squeeze(1)

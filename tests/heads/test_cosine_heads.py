@@ -144,6 +144,8 @@ def test_centring_is_a_layer_norm_and_leaves_the_common_direction_out():
         (lambda: CosFaceHead(5, 4, scale=0), "scale must be above 0"),
         (lambda: NormalizedSoftmaxHead(5, 4, temperature=0.0), "temperature must be above 0"),
         (lambda: NormalizedSoftmaxHead(5, 1), "num_classes >= 2"),
+        (lambda: NormalizedSoftmaxHead(5, 4).loss(torch.zeros(2, 4), torch.tensor([0, 4])), "class indices 0 to 3"),
+        (lambda: NormalizedSoftmaxHead(5, 4).loss(torch.zeros(2, 4), torch.zeros(2)), r"or soft labels \[2, 4\]"),
         (lambda: CosFaceHead(5, 4)(torch.zeros(2, 6)), r"features must be floating \[B, 5\]"),
         (lambda: CosFaceHead(5, 4)(torch.full((2, 5), float("nan"))), "features must be numbers"),
     ],

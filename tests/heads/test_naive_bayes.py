@@ -110,6 +110,19 @@ def test_mistakes_name_the_argument(call, words):
         call(NaiveBayesProbe())
 
 
+def test_tensors_are_held_to_what_arrays_are(digits):
+    x, y = torch.from_numpy(digits[0]).bfloat16(), torch.from_numpy(digits[1])
+    probe = NaiveBayesProbe().fit(x, y)
+    assert np.array_equal(probe.predict(x), NaiveBayesProbe().fit(x.float(), y).predict(x.float()))
+    spoilt = x.clone()
+    spoilt[2, 3] = float("nan")
+    for predict in (probe.predict, probe.predict_proba, probe.decision_function):
+        with pytest.raises(ValueError, match="X contains NaN or infinity"):
+            predict(spoilt)
+    with pytest.raises(ValueError, match=r"y must be labels \[1797\]"):
+        NaiveBayesProbe().fit(x, y[:, None])
+
+
 def test_a_refused_batch_leaves_nothing_behind(digits):
     x, y = digits
     spoilt, strange = x.copy(), y.copy()

@@ -25,6 +25,14 @@ def test_vq_logits_are_the_codes_and_tie_within_one():
     torch.testing.assert_close(*grads)
 
 
+def test_vq_in_half_precision():
+    head, target = VQHead(6, 11, codes=4).bfloat16(), torch.tensor([0, 10, 3, 3, 7])
+    features = torch.randn(5, 6).bfloat16()
+    loss = head.code_loss(features, target)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, head.loss(head(features).float(), target))
+
+
 def test_vq_bound_is_what_a_perfect_codebook_reaches():
     head = VQHead(4, 10, codes=4)
     target = torch.arange(10).repeat(3)
@@ -89,6 +97,10 @@ def test_duplicates_with_other_labels_are_decided_by_their_majority():
         (lambda: VQHead(4, 10, codes=11), "codes must be from 2"),
         (lambda: VQHead(4, 10).code_loss(torch.zeros(1, 4), torch.tensor([10])), "class indices 0 to 9"),
         (lambda: SparseMoEHead(4, 3, experts=2, top_k=3), "top_k must be from 1"),
+        (lambda: SparseMoEHead(4, 3)(torch.zeros(2, 5)), r"features must be floating \[B, 4\]"),
+        (lambda: VQHead(4, 10)(torch.zeros(2, 5)), r"features must be floating \[B, 4\]"),
+        (lambda: SparseMoEHead(4, 3).loss(torch.zeros(2, 3), torch.tensor([0, 3])), "target must hold class indices"),
+        (lambda: SparseMoEHead(4, 3).loss(torch.zeros(2, 3), torch.zeros(2)), r"or soft labels \[2, 3\]"),
         (lambda: HilbertKernelClassifier(alpha=0).fit(np.eye(2), [0, 1]), "alpha must be"),
         (lambda: HilbertKernelClassifier().fit(np.eye(2), [1, 1]), "y holds one class only"),
     ],

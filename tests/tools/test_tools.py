@@ -90,6 +90,14 @@ def test_the_generated_configs_are_what_the_table_says():
     assert {p for p in held if p.endswith(".py")} == set(make_configs.configs())
 
 
+def test_kds_odd_log_weighs_neither_dkd_nor_mlkd():
+    pair = make_configs.PAIRS["resnet50-mobilenetv2"]
+    assert pair.lskd_weight == 1.0  # as KD's log says
+    assert "alpha=9.0, beta=72.0" in make_configs.distilled(pair, "dkd_ls")
+    assert "standardize=True, weight=9.0" in make_configs.distilled(pair, "mlkd_ls")
+    assert "weight=1.0" in make_configs.distilled(pair, "lskd")
+
+
 def test_import_is_light():
     # Time is the machine's; what is imported is ours to choose. torch itself costs about 2 s.
     program = "import sys, kdzoo\nprint([m for m in ('torch', 'timm', 'accelerate', 'sklearn') if m in sys.modules])"

@@ -6,5 +6,5 @@ teacher = dict(checkpoint="work_dirs/cifar100/teachers/resnet50_cifar/last.safet
 optimizer = dict(lr=0.01)
 losses = [
     dict(type="CrossEntropy"),
-    dict(type="DKD", alpha=1.0, beta=8.0, temperature=3.0, standardize=True, warmup_epochs=20),
+    dict(type="DKD", alpha=9.0, beta=72.0, temperature=3.0, standardize=True, warmup_epochs=20),
 ]

@@ -7,5 +7,5 @@ augment_second = [dict(type="PadCrop", padding=4), dict(type="Flip"), dict(type=
 losses = [
     dict(type="CrossEntropy"),
     dict(type="CrossEntropy", view="second"),
-    dict(type="MLKD", temperature=3.0, standardize=True, weight=1.0),
+    dict(type="MLKD", temperature=3.0, standardize=True, weight=9.0),
 ]
