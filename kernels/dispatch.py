@@ -70,6 +70,15 @@ def has_fused(name: str, student: Tensor, backend: str = "auto") -> bool:
     return _engine(name, _chosen(backend), student, {}) is not None
 
 
+def engine_by_chunks(backend: str, features: Tensor) -> str | None:
+    """Of :func:`implementation`, for logits made of ``features`` a chunk at a time; ``None`` for the reference."""
+    chosen = _chosen(backend)
+    if chosen == "auto":
+        kernel = features.device.type == "cuda" and features.dtype != torch.float64 and _runs_triton("cuda")
+        return "triton" if kernel else "cpu"
+    return _engine("kd", chosen, features, {})
+
+
 def _chosen(backend: str) -> str:
     forced = os.environ.get("KDZOO_BACKEND")
     if forced and forced not in BACKENDS:

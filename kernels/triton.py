@@ -12,7 +12,6 @@ from kdzoo.kernels.dist import dist_inter
 from kdzoo.kernels.dkd import dkd
 from kdzoo.kernels.kd import ce_kd, kd
 from kdzoo.kernels.l2_svm import l2_svm
-from kdzoo.kernels.linear_kd import linear_kd
 from kdzoo.kernels.margin_softmax import margin_softmax
 from kdzoo.kernels.nkd import nkd
 from kdzoo.kernels.philox import normal_rows
@@ -37,4 +36,4 @@ TRITON = {
     "stablemax_cross_entropy": stablemax_cross_entropy,
 }
 
-__all__ = ["TRITON", "linear_kd", "normal_rows", "scale_rows"]
+__all__ = ["TRITON", "normal_rows", "scale_rows"]

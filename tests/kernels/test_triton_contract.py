@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from kdzoo.kernels import launch, pld
-from kdzoo.kernels.triton import TRITON, linear_kd, scale_rows
+from kdzoo.kernels.linear_kd import linear_kd
+from kdzoo.kernels.triton import TRITON, scale_rows
 from kdzoo.losses import functional as KF
 
 from .reference import CASES, expected
@@ -276,11 +277,11 @@ def test_linear_kd(standardize, chunk, device):
     options = dict(temperature=2.0, standardize=standardize, reduction_scale=1 / 5, chunk=chunk)
     both = (ahead.to(device), its_weight.to(device), None)
     for source in (both, teacher.float().to(device)):
-        loss, *grads = linear_kd(*given, source, **options)
+        loss, *grads = linear_kd(*given, source, TRITON["kd"], **options)
         torch.testing.assert_close(loss.double().cpu(), wanted.detach(), rtol=1e-4, atol=1e-5)
         for grad, slope in zip(grads, slopes, strict=True):
             torch.testing.assert_close(grad.double().cpu(), slope, rtol=1e-4, atol=1e-6)
-    assert linear_kd(*given, both, need_grad=False, **options)[1:] == (None, None, None)
+    assert linear_kd(*given, both, TRITON["kd"], need_grad=False, **options)[1:] == (None, None, None)
 
 
 def test_rows_of_a_thousand_are_read_16_bytes_at_a_time():

@@ -17,6 +17,7 @@ from kdzoo.losses.functional.dist import dist
 from kdzoo.losses.functional.dkd import dkd
 from kdzoo.losses.functional.fuse_teachers import fuse_teachers, kl_constrained_weights
 from kdzoo.losses.functional.kd import kd
+from kdzoo.losses.functional.linear_kd import linear_kd
 from kdzoo.losses.functional.mlkd import mlkd_batch, mlkd_class
 from kdzoo.losses.functional.nkd import nkd
 from kdzoo.losses.functional.pld import pld
@@ -42,6 +43,7 @@ __all__ = [
     "in_batch_scores",
     "kd",
     "kl_constrained_weights",
+    "linear_kd",
     "mlkd_batch",
     "mlkd_class",
     "nkd",
