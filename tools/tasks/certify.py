@@ -144,7 +144,9 @@ def chosen_map(arguments: argparse.Namespace, smoothed, data, wanted: list[int])
     from kdzoo.robust.certify.run import read_images
 
     if arguments.skip < 2 or arguments.validation < 1:
-        raise UserError("lvm chooses its map on images between the certified ones; use --skip 2 or more")
+        raise UserError(
+            "lvm chooses its map on images between the certified ones; use --skip 2 and --validation 1 or more"
+        )
     between = sorted({index + arguments.skip // 2 for index in wanted} & set(range(data.test.size)))
     step = max(1, len(between) // arguments.validation)
     places = between[::step][: arguments.validation]

@@ -165,13 +165,14 @@ def records_of(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """The side file's records of a log that is there.
 
     Raises:
-        UserError: there is no side file, or it has other settings.
+        UserError: there is no side file, or it has other settings and the log holds an image.
     """
     side = side_file(path)
     if not side.exists():
         raise UserError(f"{path} has no {side.name} that says its settings; choose another --out")
     before, records = read_side_file(side, allow_cut=True)
-    check_settings(side, before, json.loads(json.dumps(settings)))
+    if records or path.exists() and read_log(path, allow_cut=True):  # a command that failed at once binds nobody
+        check_settings(side, before, json.loads(json.dumps(settings)))
     return records
 
 

@@ -192,6 +192,15 @@ def test_what_cannot_be_written_or_read_is_told(tmp_path):
         read_logs([tmp_path / "a.tsv"])
 
 
+def test_a_mistake_leaves_no_settings_behind(tmp_path):
+    with pytest.raises(ValueError, match="use n=10 or more"):
+        certify(Cohen(20, 5, 0.001), tmp_path / "log.tsv")
+    assert len(certify(Cohen(20, 10, 0.001), tmp_path / "log.tsv").rows) == 10
+    side_file(tmp_path / "log.tsv").write_text(side_file(tmp_path / "log.tsv").read_text().splitlines(True)[0])
+    with pytest.raises(UserError, match="written with n = 10, now it is 20"):  # the lines are still there
+        certify(Cohen(20, 20, 0.001), tmp_path / "log.tsv")
+
+
 def test_shards_of_other_settings_do_not_merge(tmp_path):
     certify(CERTIFIERS[0], tmp_path / "all.tsv", Shard(0, 2))
     with pytest.raises(UserError, match="written with weights"):

@@ -162,7 +162,7 @@ def test_the_real_logs_as_a_table(capsys):
         (["--sigma", "0"], "sigma must be positive"),
         (["--n", "5"], "use n=10 or more"),
         (["--method", "sequential"], "cannot certify radius 0.25 .* use n="),
-        (["--method", "lvm", "--skip", "1"], "use --skip 2 or more"),
+        (["--method", "lvm", "--skip", "1"], "use --skip 2 and --validation 1 or more"),
         (["--shard", "3"], "--shard is '3'; write I/N"),
         (["--skip", "0"], "skip and max-images must be at least 1"),
         (["--from-log", "missing.tsv"], "can't be read as a certification log"),
