@@ -68,10 +68,11 @@ def read_logs(paths: Sequence[str | Path]) -> list[Log]:
 
 
 def grid(logs: Sequence[Log]) -> list[float]:
-    """The literature's radii up to the largest in the logs."""
+    """The literature's radii up to the largest in the logs, and those that were asked for."""
     radii = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0]
     largest = max(row.radius for log in logs for row in log.rows)
-    return radii[: max(5, 1 + sum(radius <= largest for radius in radii))]
+    radii = radii[: max(5, 1 + sum(radius <= largest for radius in radii))]
+    return sorted({*radii, *(radius for log in logs for radius in log.decided or ())})
 
 
 def text_table(logs: Sequence[Log]) -> str:
@@ -204,10 +205,9 @@ def _acr(log: Log, summary: Summary) -> str:
 
 def _settings(log: Log) -> str:
     told = {"images": len(log.rows), "method": UNKNOWN} | log.settings
-    nothing = sum(
-        record["selection"][-1] + (record.get("votes") or [0])[-1] for record in log.records if record.get("selection")
-    )
-    if log.records:
+    counted = [record for record in log.records if record.get("selection")]
+    nothing = sum(r["selection"][-1] + r.get("non_finite", 0) + (r.get("votes") or [0])[-1] for r in counted)
+    if counted:
         told["samples with non-finite logits"] = f"{nothing:g}"
     items = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in told.items())
     return f"<details><summary>{escape(log.name)}</summary><dl>{items}</dl></details>"

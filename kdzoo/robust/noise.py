@@ -30,13 +30,13 @@ def accuracy_under_noise(model: nn.Module, loader, sigmas: Sequence[float], seed
         seed: of the noise.
 
     Raises:
-        ValueError: a negative sigma.
+        ValueError: a sigma that is negative or not finite.
 
     Example:
         >>> accuracy_under_noise(model, data.test, [0.0, 0.1, 0.25])
     """
-    if any(sigma < 0 for sigma in sigmas):
-        raise ValueError(f"sigma must be at least 0, got {list(sigmas)}")
+    if not all(0 <= sigma < float("inf") for sigma in sigmas):
+        raise ValueError(f"sigma must be at least 0 and finite, got {list(sigmas)}")
     right, count = [0] * len(sigmas), 0
     for batch in loader.epoch(0):
         noise = torch.stack([_noise(seed, count + row, batch.images.shape[1:]) for row in range(len(batch.images))]).to(

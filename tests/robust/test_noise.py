@@ -45,9 +45,10 @@ def test_batches_change_nothing():
     assert one == other != accuracy_under_noise(Bright(), Greys(40, 400), [1.0, 0.5], seed=4)
 
 
-def test_negative_sigma_is_refused():
-    with pytest.raises(ValueError, match="sigma must be at least 0"):
-        accuracy_under_noise(Bright(), Greys(4), [-1.0])
+def test_a_sigma_that_is_none_is_refused():
+    for sigma in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="sigma must be at least 0"):
+            accuracy_under_noise(Bright(), Greys(4), [sigma])
 
 
 def test_on_a_real_loader():

@@ -71,14 +71,12 @@ def run_alone(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace, config, model, data) -> dict:
     """Certify, log, print; return the figures for the JSON file."""
-    from dataclasses import asdict
-
     from kdzoo.errors import UserError
     from kdzoo.models.checkpoint import weights_hash
     from kdzoo.models.fold import Folded
     from kdzoo.report.certified import read_logs, text_table, write_certified_report
     from kdzoo.robust.certify import SmoothedClassifier
-    from kdzoo.robust.certify.analysis import summarise
+    from kdzoo.robust.certify.log import read_log
     from kdzoo.robust.certify.run import certify_set, wanted_images
 
     if arguments.sigma is None:
@@ -95,14 +93,16 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     wanted = wanted_images(data.test.size, arguments.skip, 0, arguments.max_images)
     certifier = build_certifier(arguments, smoothed, data, wanted)
     settings = dict(network=model.name, weights=weights_hash(model), data=data.test.fingerprint())
+    settings |= dict(device=smoothed.device.type)
     settings |= dict(folded=True) if arguments.fold else {}
     path = Path(arguments.out) / f"certify_{arguments.method}_sigma{arguments.sigma:g}.tsv"
     print(f"{certifier.label}; sigma {arguments.sigma:g}, {len(wanted)} images, log {path}")
     with progress_bar(shard, certifier) as progress:
         log = certify_set(smoothed, certifier, data.test, path, wanted, settings, shard, progress)
-    if shard.count > 1 and not path.exists():
+    if shard.count > 1 and not (path.exists() and len(read_log(path, allow_cut=True)) == len(wanted)):
         print(f"shard {shard.number} of {shard.count} is done; the last one to finish writes {path}")
-        return dict(label=certifier.label, **asdict(summarise(log.rows)))
+        name = f"certify.shard{shard.number}of{shard.count}"
+        return dict(record_name=name, label=certifier.label, **figures(certifier, log.rows))
     (merged,) = logs = read_logs([path])
     print(text_table(logs))
     print(f"report: {write_certified_report(logs, path.with_suffix('.html'))}")
@@ -110,7 +110,20 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     told = dict(mean_samples=sum(samples) / len(samples)) if samples else {}
     if told:
         print(f"{told['mean_samples']:,.0f} samples an image on average, at most {arguments.n + arguments.n0:,}")
-    return dict(label=certifier.label, settings=merged.settings, **told, **asdict(summarise(merged.rows)))
+    return dict(label=certifier.label, settings=merged.settings, **told, **figures(certifier, merged.rows))
+
+
+def figures(certifier, rows) -> dict:
+    """For the JSON file; decided radii are not to be averaged, nor read between."""
+    from dataclasses import asdict
+
+    from kdzoo.robust.certify.analysis import RADII, summarise
+
+    if not rows:  # more processes than images
+        return dict(images=0)
+    decided = getattr(certifier, "radii", None)
+    found = asdict(summarise(rows, RADII if decided is None else decided))
+    return {name: found[name] for name in found if decided is None or "acr" not in name and name != "mean_radius"}
 
 
 def build_certifier(arguments: argparse.Namespace, smoothed, data, wanted: list[int]):
@@ -131,13 +144,16 @@ def chosen_map(arguments: argparse.Namespace, smoothed, data, wanted: list[int])
     from kdzoo.robust.certify.run import read_images
 
     if arguments.skip < 2 or arguments.validation < 1:
-        raise UserError("lvm chooses its map on images between the certified ones; use --skip 2 or more")
+        raise UserError(
+            "lvm chooses its map on images between the certified ones; use --skip 2 and --validation 1 or more"
+        )
     between = sorted({index + arguments.skip // 2 for index in wanted} & set(range(data.test.size)))
     step = max(1, len(between) // arguments.validation)
-    images = read_images(data.test, between[::step][: arguments.validation])
+    places = between[::step][: arguments.validation]
+    images = read_images(data.test, places)
     samples = max(100, min(arguments.n, 1000))
     chosen, _ = choose_map(smoothed, images, arguments.n0, samples, arguments.alpha, planned_n=arguments.n)
-    print(f"map chosen on {arguments.validation} validation images: {chosen.kind}, scale {chosen.scale:g}")
+    print(f"map chosen on {len(places)} validation images: {chosen.kind}, scale {chosen.scale:g}")
     return chosen
 
 

@@ -42,9 +42,9 @@ class Row:
     def correct(self) -> bool:
         return self.predict == self.label
 
-    def line(self) -> str:
+    def line(self, digits: int = 3) -> str:
         """In the field's format, the radius rounded down to three digits."""
-        fields = (self.index, self.label, self.predict, round_down(self.radius), int(self.correct))
+        fields = (self.index, self.label, self.predict, round_down(self.radius, digits), int(self.correct))
         return "\t".join(map(str, fields)) + f"\t{self.seconds:.3f}\n"
 
 
@@ -126,14 +126,12 @@ class CertificationLog:
         if self.path.exists() or self.side.exists():
             self._recover()
         write_text(self.side, _side_text(self.settings, self.records))
-        write_text(self.path, HEADER + "\n" + "".join(row.line() for row in self.rows))
+        self._digits = radius_digits(self.settings)
+        write_text(self.path, HEADER + "\n" + "".join(row.line(self._digits) for row in self.rows))
 
     def _recover(self) -> None:
         """Take over the images that both files have whole."""
-        if not self.side.exists():
-            raise UserError(f"{self.path} has no {self.side.name} that says its settings; choose another --out")
-        settings, records = read_side_file(self.side, allow_cut=True)
-        check_settings(self.side, settings, self.settings)
+        records = records_of(self.path, self.settings)
         rows = read_log(self.path, allow_cut=True) if self.path.exists() else []
         for row, record in zip(rows, records, strict=False):
             if row.index != record["idx"]:
@@ -145,13 +143,42 @@ class CertificationLog:
             self.records.append(record)
 
     def append(self, row: Row, record: dict[str, Any]) -> None:
-        """Add one image: its counts, then its line."""
+        """Add one image: its counts, then its line.
+
+        Raises:
+            UserError: the disk is full, or the folder is gone.
+        """
         record = dict(idx=row.index, label=row.label, **record)
-        for path, text in ((self.side, json.dumps(record) + "\n"), (self.path, row.line())):
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(text)
+        for path, text in ((self.side, json.dumps(record) + "\n"), (self.path, row.line(self._digits))):
+            try:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError as error:
+                raise UserError(
+                    f"can't write {path}: {error.strerror}; mend that and run the same command again, it goes on there"
+                ) from error
         self.rows.append(row)
         self.records.append(record)
+
+
+def records_of(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The side file's records of a log that is there.
+
+    Raises:
+        UserError: there is no side file, or it has other settings and the log holds an image.
+    """
+    side = side_file(path)
+    if not side.exists():
+        raise UserError(f"{path} has no {side.name} that says its settings; choose another --out")
+    before, records = read_side_file(side, allow_cut=True)
+    if records or path.exists() and read_log(path, allow_cut=True):  # a command that failed at once binds nobody
+        check_settings(side, before, json.loads(json.dumps(settings)))
+    return records
+
+
+def radius_digits(settings: dict[str, Any]) -> int:
+    """Digits of a log's radii: three, but a radius that was asked for is written whole."""
+    return 17 if "radii" in settings else 3
 
 
 def side_file(path: str | Path) -> Path:
@@ -166,13 +193,13 @@ def read_side_file(path: str | Path, allow_cut: bool = False) -> tuple[dict[str,
         UserError: a line is no JSON object.
     """
     path = Path(path)
-    lines = path.read_text(encoding="utf-8").split("\n")
-    whole = lines[:-1] if allow_cut or not lines[-1] else lines
     try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        whole = lines[:-1] if allow_cut or not lines[-1] else lines
         objects = [json.loads(line) for line in whole]
         if not objects or not all(isinstance(value, dict) for value in objects):
             raise ValueError("a line is no JSON object")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and its log, or mend it") from None
     return objects[0], objects[1:]
 
@@ -225,5 +252,6 @@ def merge_shards(path: Path, shards: int, wanted: Sequence[int]) -> bool:
     if any(index not in rows or index not in records for index in wanted):
         return False
     write_text(side_file(path), _side_text(first, [records[index] for index in wanted]))
-    write_text(path, HEADER + "\n" + "".join(rows[index].line() for index in wanted))
+    digits = radius_digits(first)
+    write_text(path, HEADER + "\n" + "".join(rows[index].line(digits) for index in wanted))
     return True

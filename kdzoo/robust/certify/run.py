@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kdzoo.robust.certify.log import CertificationLog, Row, merge_shards, shard_path
+from kdzoo.errors import UserError
+from kdzoo.robust.certify.log import CertificationLog, Row, merge_shards, records_of, shard_path, side_file
 from kdzoo.robust.certify.smoothed import SmoothedClassifier
 
 
@@ -44,19 +45,23 @@ def read_images(loader, wanted: Sequence[int]) -> Iterator[tuple[int, Tensor, in
     """(index, image [C, H, W] on the host, label) of the wanted images, in ascending order.
 
     The host copy is made once a batch, so that certifying waits for the device once an image.
+
+    Raises:
+        UserError: a wanted image could not be read.
     """
-    left, seen = set(wanted), 0
+    left = set(wanted)
     for batch in loader.epoch(0):
-        last = seen + len(batch.images)
-        rows = [row for row in range(len(batch.images)) if seen + row in left]
+        places = batch.index.tolist()  # not counted: files that can't be read are missing from the batch
+        rows = [row for row, place in enumerate(places) if place in left]
         if rows:
             images, labels = batch.images[rows].cpu().contiguous(), batch.target[rows].tolist()
             for row, image, label in zip(rows, images, labels, strict=True):
-                left.remove(seen + row)
-                yield seen + row, image, label
+                left.remove(places[row])
+                yield places[row], image, label
         if not left:
             return
-        seen = last
+    if left:
+        raise UserError(f"test image {min(left)} could not be read; mend its file, or take it out of the set")
 
 
 def certify_set(
@@ -92,7 +97,10 @@ def certify_set(
     path = Path(path)
     mine = shard.of(wanted)
     own = path if shard.count == 1 else shard_path(path, shard.number, shard.count)
-    log = CertificationLog(own, run_settings(smoothed, certifier, wanted) | settings)
+    settings = run_settings(smoothed, certifier, wanted) | settings
+    if shard.count > 1 and (path.exists() or side_file(path).exists()):
+        records_of(path, settings)  # the merged log must not take the place of one with other settings
+    log = CertificationLog(own, settings)
     done = [row.index for row in log.rows]
     if done != mine[: len(done)]:
         raise ValueError(f"{own} holds other images than were asked for; choose another --out")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from torch import nn
 
 from kdzoo.errors import UserError
+from kdzoo.report.certified import read_logs, text_table
 from kdzoo.robust.certify import SmoothedClassifier
 from kdzoo.robust.certify.analysis import accuracy_band, certified_accuracy, high_probability_lower, summarise
 from kdzoo.robust.certify.certifiers import Cohen, Cpm, Lvm, PublishedLvm, Sequential
 from kdzoo.robust.certify.log import HEADER, CertificationLog, Row, read_log, read_side_file, side_file
-from kdzoo.robust.certify.run import Shard, certify_set, wanted_images
+from kdzoo.robust.certify.run import Shard, certify_set, read_images, wanted_images
 
 GOLDEN = Path(__file__).parents[2] / "data" / "certify.json"
 # The 13 logs published with locuslab/smoothing (Cohen et al., 2019); not part of this repository.
@@ -98,13 +100,15 @@ class Loader:
 
     size = 10
 
-    def __init__(self):
+    def __init__(self, broken=None):
+        self.broken = broken
         self.images = torch.linspace(0.3, 0.7, 10)[:, None, None, None].expand(10, 3, 4, 4)
         self.target = (torch.arange(10) >= 5).long()
 
     def epoch(self, epoch, start=0):
         for first in range(0, 10, 4):
-            yield type("Batch", (), dict(images=self.images[first : first + 4], target=self.target[first : first + 4]))
+            index = torch.tensor([i for i in range(first, min(first + 4, 10)) if i != self.broken])
+            yield type("Batch", (), dict(images=self.images[index], target=self.target[index], index=index))
 
 
 class Mean(nn.Module):
@@ -177,10 +181,65 @@ def test_logs_of_other_settings_are_refused(tmp_path):
         certify(CERTIFIERS[0], path)
 
 
+def test_what_cannot_be_written_or_read_is_told(tmp_path):
+    log = CertificationLog(tmp_path / "gone" / "log.tsv", {})
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(UserError, match="can't write .*log.counts.jsonl: No such file.*it goes on there"):
+        log.append(Row(0, 1, 1, 0.5, 0.5), {})
+    (tmp_path / "a.counts.jsonl").write_bytes(b"\xff\xfe\n")
+    (tmp_path / "a.tsv").write_text(HEADER + "\n0\t1\t1\t0.5\t1\t0.5\n")
+    with pytest.raises(UserError, match="a.counts.jsonl is damaged"):
+        read_logs([tmp_path / "a.tsv"])
+
+
+def test_a_mistake_leaves_no_settings_behind(tmp_path):
+    with pytest.raises(ValueError, match="use n=10 or more"):
+        certify(Cohen(20, 5, 0.001), tmp_path / "log.tsv")
+    assert len(certify(Cohen(20, 10, 0.001), tmp_path / "log.tsv").rows) == 10
+    side_file(tmp_path / "log.tsv").write_text(side_file(tmp_path / "log.tsv").read_text().splitlines(True)[0])
+    with pytest.raises(UserError, match="written with n = 10, now it is 20"):  # the lines are still there
+        certify(Cohen(20, 20, 0.001), tmp_path / "log.tsv")
+
+
 def test_shards_of_other_settings_do_not_merge(tmp_path):
     certify(CERTIFIERS[0], tmp_path / "all.tsv", Shard(0, 2))
     with pytest.raises(UserError, match="written with weights"):
         certify(CERTIFIERS[0], tmp_path / "all.tsv", Shard(1, 2), weights="c")
+
+
+def test_shards_do_not_replace_a_log_of_other_settings(tmp_path):
+    certify(CERTIFIERS[0], tmp_path / "all.tsv", weights="c")
+    before = (tmp_path / "all.tsv").read_bytes()
+    with pytest.raises(UserError, match="all.counts.jsonl was written with weights = 'c', now it is 'a'"):
+        certify(CERTIFIERS[0], tmp_path / "all.tsv", Shard(0, 1 + 1))
+    assert (tmp_path / "all.tsv").read_bytes() == before and not (tmp_path / "all.shard0of2.tsv").exists()
+
+
+def test_a_file_that_cannot_be_read_shifts_no_image():
+    found = list(read_images(Loader(broken=5), [0, 4, 6, 9]))
+    assert [index for index, _, _ in found] == [0, 4, 6, 9]
+    assert [float(image[0, 0, 0]) for _, image, _ in found] == pytest.approx(
+        [float(Loader().images[i, 0, 0, 0]) for i in (0, 4, 6, 9)]
+    )
+    with pytest.raises(UserError, match="test image 5 could not be read"):
+        list(read_images(Loader(broken=5), [0, 5, 6]))
+
+
+def test_decided_radii_are_written_whole(tmp_path):
+    """A radius of four digits is one that was asked for: rounded down it would count as never certified."""
+    certifier = Sequential(20, 600, 0.01, (0.03137, 0.03139), 20)
+    certify(certifier, tmp_path / "one.tsv")
+    for number in (0, 1):
+        certify(certifier, tmp_path / "all.tsv", Shard(number, 2))
+    assert without_time(tmp_path / "all.tsv") == without_time(tmp_path / "one.tsv")
+    before = (tmp_path / "one.tsv").read_bytes()
+    certify(certifier, tmp_path / "one.tsv")  # resumed: the lines are written again
+    assert (tmp_path / "one.tsv").read_bytes() == before
+    (log,) = read_logs([tmp_path / "one.tsv"])
+    assert max(row.radius for row in log.rows) == 0.03139
+    head, _, line, _ = text_table([log]).splitlines()
+    share = sum(row.correct and row.radius == 0.03139 for row in log.rows) / 10
+    assert "0.03139" in head and share > 0 and f"{share:.3f}" in line.split()
 
 
 def test_counts_give_the_radius_again(tmp_path):

@@ -66,8 +66,10 @@ def test_every_method_end_to_end(trained, method, capsys):
     assert ("optimistic" in page) == (method == "published") and "<svg" in page
     record = json.loads(Path("out/robust_certify.json").read_text())
     assert record["images"] == 6 and record["settings"]["method"].startswith(method)
+    assert record["settings"]["device"] == "cpu"
     if method == "sequential":
         assert "samples an image on average" in told and record["mean_samples"] > 0
+        assert record["radii"] == [0.05, 0.1] and "acr" not in record and len(record["accuracy"]) == 2
     # The log of a run is analysed without its model, too.
     assert main(["--task", "certify", "--from-log", f"out/certify_{method}_sigma0.25.tsv", "--out", "again"]) == 0
     assert Path("again/certified.html").exists()
@@ -101,6 +103,15 @@ def test_ranks_of_a_launcher_share_the_images(trained, monkeypatch, capsys):
     assert lines("two/certify_cohen_sigma0.25.tsv") == lines("one/certify_cohen_sigma0.25.tsv")
     sides = [Path(folder, "certify_cohen_sigma0.25.counts.jsonl").read_bytes() for folder in ("one", "two")]
     assert sides[0] == sides[1]
+
+
+def test_a_process_without_images_ends_well(trained, monkeypatch, capsys):
+    """torchrun ends all processes when one fails."""
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", "7")
+    assert main([*trained, *ASK, "--out", "out"]) == 0
+    assert "shard 7 of 8 is done" in capsys.readouterr().out
+    assert json.loads(Path("out/robust_certify.shard7of8.json").read_text())["images"] == 0
 
 
 @pytest.mark.slow
@@ -151,7 +162,7 @@ def test_the_real_logs_as_a_table(capsys):
         (["--sigma", "0"], "sigma must be positive"),
         (["--n", "5"], "use n=10 or more"),
         (["--method", "sequential"], "cannot certify radius 0.25 .* use n="),
-        (["--method", "lvm", "--skip", "1"], "use --skip 2 or more"),
+        (["--method", "lvm", "--skip", "1"], "use --skip 2 and --validation 1 or more"),
         (["--shard", "3"], "--shard is '3'; write I/N"),
         (["--skip", "0"], "skip and max-images must be at least 1"),
         (["--from-log", "missing.tsv"], "can't be read as a certification log"),
