@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         print(f"mean error over {which}, not normalised: {100 * result['mean_corruption_error']:.2f} %")
     if ratios:
         result |= dict(baseline=baseline.name, ce=ratios, mce=sum(ratios.values()) / len(ratios))
-        print(f"mCE relative to {baseline.name}: {100 * result['mce']:.2f} %")
+        what = "mCE" if len(common) == len(COMMON) else f"mean CE over {which}"
+        print(f"{what} relative to {baseline.name}: {100 * result['mce']:.2f} %")
     if folder:
         table = np.array([errors[name] for name in names])
         pictures = np.stack([[source.picture(name, severity) for severity in severities] for name in names])
