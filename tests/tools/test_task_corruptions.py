@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from kdzoo.config import Config
+from kdzoo.engine.testing import load_tested
 from kdzoo.models import create_model, save_weights
+from kdzoo.robust.attacks.autoattack.state import model_fingerprint
 from kdzoo.tools import eval_robust
 from kdzoo.tools.tasks import corruptions as task
 
@@ -40,6 +42,8 @@ def test_table_json_page_and_going_on(files, capsys, monkeypatch):
     # A stopped run measures what is missing, and ends with the same numbers.
     cells = json.loads(Path("run/corruptions_cells.json").read_text())
     assert len(cells["cells"]) == 7
+    model, _ = load_tested(Config.from_file(files[0]), files[1], "cpu")
+    assert cells["key"]["model"] == model_fingerprint(model)  # weights alone do not tell softplus from ReLU
     for name in ("fog/5", "contrast/1"):
         del cells["cells"][name]
     Path("run/corruptions_cells.json").write_text(json.dumps(cells))

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     """Measure cell by cell, print the table; write the page's file where --out says."""
     import numpy as np
 
-    from kdzoo.models.checkpoint import weights_hash
+    from kdzoo.robust.attacks.autoattack.state import model_fingerprint
     from kdzoo.robust.corruptions import COMMON
     from kdzoo.robust.corruptions.folders import check_severities
     from kdzoo.robust.corruptions.mce import corruption_errors, mean_error, text_table
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         # A baseline that does not fit is told before hours of work.
         corruption_errors({name: [0.0] for name in common}, severities, baseline, common)
     folder = Path(arguments.out) if arguments.out else None
-    key = dict(weights=weights_hash(model), source=source.label, data=data.test.fingerprint(), seed=arguments.seed)
+    key = dict(model=model_fingerprint(model), source=source.label, data=data.test.fingerprint(), seed=arguments.seed)
     key |= dict(max_images=arguments.max_images)
     cells = Cells(folder and folder / "corruptions_cells.json", key, arguments.resume)
     print(f"{source.label}: {len(names)} corruptions at the severities {', '.join(map(str, severities))}")
