@@ -165,6 +165,9 @@ def test_a_mistake_is_one_line(untrained, more, message, capsys):
 def test_norms_and_budgets_belong_together(untrained, capsys):
     assert eval_robust.main([*untrained, "--task", "union", "--out", "o", "--eps", "0.1"]) == 2
     assert "one budget a norm" in capsys.readouterr().err
+    budgets = ["--norms", "Linf", "L1", "--eps", "8/255", "9999"]
+    assert eval_robust.main([*untrained, "--task", "union", *ASK, *SHORT, "--out", "o", *budgets]) == 2
+    assert "spans the whole box" in capsys.readouterr().err and not Path("o").exists(), "before any norm is attacked"
     for wrong in (["--norm", "L3"], ["--eps", "8/0"]):
         with pytest.raises(SystemExit):
             eval_robust.main([*untrained, "--task", "autoattack", "--out", "o", *wrong])

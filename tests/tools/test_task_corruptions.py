@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from kdzoo.config import Config
+from kdzoo.engine.testing import load_tested
 from kdzoo.models import create_model, save_weights
+from kdzoo.robust.attacks.autoattack.state import model_fingerprint
 from kdzoo.tools import eval_robust
 from kdzoo.tools.tasks import corruptions as task
 
@@ -40,6 +42,8 @@ def test_table_json_page_and_going_on(files, capsys, monkeypatch):
     # A stopped run measures what is missing, and ends with the same numbers.
     cells = json.loads(Path("run/corruptions_cells.json").read_text())
     assert len(cells["cells"]) == 7
+    model, _ = load_tested(Config.from_file(files[0]), files[1], "cpu")
+    assert cells["key"]["model"] == model_fingerprint(model)  # weights alone do not tell softplus from ReLU
     for name in ("fog/5", "contrast/1"):
         del cells["cells"][name]
     Path("run/corruptions_cells.json").write_text(json.dumps(cells))
@@ -58,7 +62,7 @@ def _baseline(files, record, capsys):
     """Relative to itself the mCE is 1; a baseline of other severities is refused before any work."""
     own = ["--baseline", "run/robust_corruptions.json"]
     assert eval_robust.main([*files, *OPTIONS, *FEW, *own, "--out", "again"]) == 0
-    assert "mCE relative to resnet8 (run/robust_corruptions.json): 100.00 %" in capsys.readouterr().out
+    assert "mean CE over 2 of 15 corruptions relative to resnet8 (run/robust" in capsys.readouterr().out
     found = json.loads(Path("again/robust_corruptions.json").read_text())
     assert found["mce"] == pytest.approx(1) and set(found["ce"]) == {"fog", "contrast"}
     assert eval_robust.main([*files, *OPTIONS, "--severities", "2", *own, "--corruptions", "fog"]) == 2

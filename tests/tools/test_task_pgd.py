@@ -75,6 +75,8 @@ def test_the_section_draws_the_record_and_tells_of_a_damaged_one(files):
         (["--norms", "Linf", "--eps", "8"], "more than the box"),
         (["--norms", "Linf", "--eps", "x"], "is no number"),
         (["--norms", "Linf", "--eps", "-0.1"], "above 0"),
+        (["--norms", "L2", "--eps", "0.1", "99"], "more than the box"),
+        (["--norms", "L2", "--eps", "0", "--images", "10", "--out", "tiny.py"], "can't write tiny.py/attacks.npz"),
         (["--steps", "0"], "--steps is 0"),
         (["--loss", "hinge"], "loss is expected"),
     ],

@@ -94,11 +94,10 @@ class Attacked:
         self.images = torch.stack([image.float() for _, image, _ in found])
         self.target = torch.tensor([label for _, _, label in found])
 
-    def evaluate(self, norm: str, eps: float):
-        """The result in one norm, from where an earlier run stopped; its files where it is complete."""
-        from kdzoo.engine.folder import write_json
+    def attack(self, norm: str, eps: float):
+        """The attack in one norm; ValueError for a budget that does not fit."""
         from kdzoo.robust.attacks.autoattack import AutoAttack
-        from kdzoo.robust.attacks.autoattack.record import write_record
+        from kdzoo.robust.attacks.autoattack.inputs import check_eps
 
         options = self.arguments
         attack = AutoAttack(
@@ -112,6 +111,15 @@ class Attacked:
             not options.no_fold,
             options.backend,
         )
+        check_eps(norm, eps, self.images)
+        return attack
+
+    def evaluate(self, norm: str, eps: float):
+        """The result in one norm, from where an earlier run stopped; its files where it is complete."""
+        from kdzoo.engine.folder import write_json
+        from kdzoo.robust.attacks.autoattack.record import write_record
+
+        options, attack = self.arguments, self.attack(norm, eps)
         state = self.out / f"autoattack_{norm}"
         print(f"AutoAttack {options.version}, {norm} eps {eps:.6g}, {len(self.images)} images, state in {state}")
         with progress_bar(self.shard) as progress:

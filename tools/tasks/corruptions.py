@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     """Measure cell by cell, print the table; write the page's file where --out says."""
     import numpy as np
 
-    from kdzoo.models.checkpoint import weights_hash
+    from kdzoo.robust.attacks.autoattack.state import model_fingerprint
     from kdzoo.robust.corruptions import COMMON
     from kdzoo.robust.corruptions.folders import check_severities
     from kdzoo.robust.corruptions.mce import corruption_errors, mean_error, text_table
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         # A baseline that does not fit is told before hours of work.
         corruption_errors({name: [0.0] for name in common}, severities, baseline, common)
     folder = Path(arguments.out) if arguments.out else None
-    key = dict(weights=weights_hash(model), source=source.label, data=data.test.fingerprint(), seed=arguments.seed)
+    key = dict(model=model_fingerprint(model), source=source.label, data=data.test.fingerprint(), seed=arguments.seed)
     key |= dict(max_images=arguments.max_images)
     cells = Cells(folder and folder / "corruptions_cells.json", key, arguments.resume)
     print(f"{source.label}: {len(names)} corruptions at the severities {', '.join(map(str, severities))}")
@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         print(f"mean error over {which}, not normalised: {100 * result['mean_corruption_error']:.2f} %")
     if ratios:
         result |= dict(baseline=baseline.name, ce=ratios, mce=sum(ratios.values()) / len(ratios))
-        print(f"mCE relative to {baseline.name}: {100 * result['mce']:.2f} %")
+        what = "mCE" if len(common) == len(COMMON) else f"mean CE over {which}"
+        print(f"{what} relative to {baseline.name}: {100 * result['mce']:.2f} %")
     if folder:
         table = np.array([errors[name] for name in names])
         pictures = np.stack([[source.picture(name, severity) for severity in severities] for name in names])

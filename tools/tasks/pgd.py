@@ -24,12 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, config, model, data) -> dict:
     """Attack norm by norm, print the table, write attacks.npz for the report page."""
     from kdzoo.robust.attacks.autoattack.network import SearchNetwork
+    from kdzoo.robust.attacks.budget import check_eps
     from kdzoo.robust.attacks.curve import record_arrays, robust_accuracy
 
     epsilons = budgets(arguments)
     batches = first_images(data, arguments.images)
     build = builder(arguments)
-    search = SearchNetwork(model, next(iter(batches()))[0], fold=not arguments.no_fold)
+    first = next(iter(batches()))[0]
+    for norm in arguments.norms:
+        for eps in filter(None, epsilons[norm]):
+            check_eps(eps, norm, first[0].numel())  # told before the smaller ones are attacked
+    search = SearchNetwork(model, first, fold=not arguments.no_fold)
     points, pictures = [], []
     print("norm        eps   robust top-1 %", flush=True)
     for norm in arguments.norms:
@@ -44,7 +49,6 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         from kdzoo.files import atomic_path
 
         file = Path(arguments.out) / "attacks.npz"
-        file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, **record_arrays(points, pictures, label, data.classes))
     return dict(

@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         raise UserError(f"--norms and --eps need one budget a norm, got {len(eps)} for {' '.join(arguments.norms)}")
     attacked = Attacked(arguments, model, data)
     budgets = list(zip(arguments.norms, eps, strict=True))
+    for each in budgets:
+        attacked.attack(*each)  # a budget that does not fit is told before hours of work in another norm
     results = [attacked.evaluate(*each) for each in budgets]
     if not all(result.complete for result in results):
         # Another process may have finished an earlier norm while this one was at a later.

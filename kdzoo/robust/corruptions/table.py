@@ -113,6 +113,7 @@ def corrupt(
         raise ValueError(f"unknown corruption {name!r}{did_you_mean(name, CORRUPTIONS)}")
     if severity not in SEVERITIES:
         raise ValueError(f"severity is {severity!r}; use 1, 2, 3, 4 or 5")
+    severity = int(severity)  # 1.0 would draw other random numbers than 1
     if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < 8:
         raise ValueError(f"images are {list(images.shape)}; expected [B, 1 or 3, H, W] of 8 pixels a side or more")
     if len(index) != len(images):

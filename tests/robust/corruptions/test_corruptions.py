@@ -88,6 +88,12 @@ def test_shot_noise_is_poisson():
     assert not shot_noise(torch.zeros(1, 1, 8, 8), 60, _draw(1)).any()
 
 
+def test_a_severity_is_the_same_in_every_type():
+    x = torch.rand(2, 3, 8, 8)
+    expected = corrupt(x, "gaussian_noise", 1, [0, 1])
+    assert all(torch.equal(corrupt(x, "gaussian_noise", one, [0, 1]), expected) for one in (1.0, True, np.float32(1)))
+
+
 def test_noise_has_its_published_strength():
     x = torch.full((30, 3, 32, 32), 0.5)
     assert (corrupt(x, "gaussian_noise", 2, range(30)) - x).std() == pytest.approx(0.06, rel=0.02)
