@@ -67,25 +67,36 @@ def _table(record: dict[str, np.ndarray]) -> str:
 
 
 def _wrong(record: dict[str, np.ndarray]) -> str:
-    """Per set, the pictures taken for in-distribution most surely."""
+    """Per set, the pictures taken for in-distribution most surely; then the test pictures rejected most surely."""
     if not len(record["pictures"]):
         return ""
+    chosen = escape(str(record["chosen"]))
     note = (
-        f"Out-of-distribution pictures that {escape(str(record['chosen']))} took for in-distribution, the surest "
-        "first: what the network said, and the share of test images that looked less in-distribution."
+        f"Out-of-distribution pictures that {chosen} took for in-distribution, the surest first: what the network "
+        "said, and the share of test images that looked less in-distribution."
     )
     blocks = [f"<p class=note>{note}</p>"]
     for number, name in enumerate(record["sets"]):
-        places = np.flatnonzero(record["picture_set"] == number)
-        figures = "".join(_picture(record, place, str(name)) for place in places)
-        blocks.append(f"<p><br><b>{escape(str(name))}</b></p><div class=pictures>{figures}</div>")
+        blocks.append(_block(record, number, str(name), "above"))
+    if (record["picture_set"] == -1).any():  # a file of an earlier version has none
+        note = (
+            f"Test pictures that {chosen} rejected as out-of-distribution, the surest first: what the network said, "
+            "and the share of all sets' images that looked more in-distribution."
+        )
+        blocks.append(f"<p class=note><br>{note}</p>" + _block(record, -1, "test set", "below"))
     return "".join(blocks)
 
 
-def _picture(record: dict[str, np.ndarray], place: int, name: str) -> str:
+def _block(record: dict[str, np.ndarray], number: int, name: str, side: str) -> str:
+    places = np.flatnonzero(record["picture_set"] == number)
+    figures = "".join(_picture(record, place, name, side) for place in places)
+    return f"<p><br><b>{escape(name)}</b></p><div class=pictures>{figures}</div>"
+
+
+def _picture(record: dict[str, np.ndarray], place: int, name: str, side: str) -> str:
     said, share = escape(str(record["picture_class"][place])), 100 * float(record["picture_share"][place])
     return (
         f'<figure><img src="{data_uri(record["pictures"][place])}" alt="{escape(name)}, predicted {said}" '
-        f"loading=lazy><figcaption><b>{said}</b><br><span class=muted>above {share:.0f}&nbsp;%</span></figcaption>"
+        f"loading=lazy><figcaption><b>{said}</b><br><span class=muted>{side} {share:.0f}&nbsp;%</span></figcaption>"
         "</figure>"
     )

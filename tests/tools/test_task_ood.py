@@ -141,12 +141,33 @@ def _page():
             return "the <run>"
 
     page = ood([Group()])
-    assert page.count("<svg") == 2 + 2 * 3 and "the &lt;run&gt;" in page and page.count("<img") == 48
+    assert page.count("<svg") == 2 + 2 * 3 and "the &lt;run&gt;" in page and page.count("<img") == 72
     record = read_record(Path("run/ood.npz"))
     np.testing.assert_allclose(record["counts_ood"].sum(axis=2), 1)
-    assert (np.diff(record["picture_share"][record["picture_set"] == 0]) <= 0).all()
+    for number in (0, -1):
+        assert (np.diff(record["picture_share"][record["picture_set"] == number]) <= 0).all()
+    assert page.count("rejected as out-of-distribution") == 1 and page.count(">below ") == 24
+    _rejected(record)
     Path("run/ood.npz").write_bytes(b"PK cut off")
     assert "was left out: it is cut off or no npz file" in ood([Group()])
+
+
+def _rejected(record):
+    """The picture rejected first is the test image with the lowest score, of those that tuned nothing."""
+    from safetensors.numpy import load_file
+
+    from kdzoo.registry import DATASETS
+    from kdzoo.robust.ood import tune
+    from kdzoo.robust.ood.ensemble import EPSILONS
+
+    known, fgsm = (load_file(f"run/ood_scores/{name}.safetensors") for name in ("in-distribution", "fgsm"))
+    held = np.arange(20) * 120 // 20
+    grid = known["layer scores"]
+    found = tune(grid[:, held], fgsm["layer scores"])
+    scores = found.score(grid[EPSILONS.index(found.epsilon)])
+    scores[held] = np.inf
+    images = DATASETS.build(dict(type="Digits", test_limit=120)).part("test").images
+    np.testing.assert_array_equal(record["pictures"][record["picture_set"] == -1][0], images[scores.argmin()])
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,9 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
             from kdzoo.robust.ood.record import write_record
 
             batches = {part.name: part.batches for part in sets}
-            write_record(folder / "ood.npz", measured, batches, data.classes, arguments.positive)
+            write_record(
+                folder / "ood.npz", measured, batches, scorer.id_batches, data.classes, arguments.positive
+            )  # fmt: skip
     return dict(
         positive=arguments.positive, convention=arguments.convention, absent=absent,
         images={part.name: part.count for part in sets}, validation=arguments.validation,

@@ -90,7 +90,10 @@ class Detector:
         self._need_model("score images")
         if self.reads == "images":
             self._need_fit()
-            return self._score(x)
+            scores = self._score(x)
+            if not torch.isfinite(scores.sum()):
+                raise ValueError(f"the scores of {self.name} hold NaN or infinity; mend the network or the images")
+            return scores
         with torch.no_grad():
             return self.score_features(self._of(x))
 

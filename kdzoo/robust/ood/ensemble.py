@@ -140,7 +140,7 @@ class MahalanobisEnsemble(Detector):
         std: Sequence[float] | None = None,
     ):
         super().__init__(model)
-        if not epsilons or min(epsilons) < 0:
+        if not epsilons or not all(epsilon >= 0 for epsilon in epsilons):
             raise ValueError(f"epsilons are expected to be numbers of 0 or more but got {list(epsilons)}")
         self.epsilons, self.shrinkage, self.std = tuple(epsilons), shrinkage, std
         self._reader = LayerReader(model, layers)
@@ -176,6 +176,8 @@ class MahalanobisEnsemble(Detector):
         epsilons = self.epsilons if epsilons is None else epsilons
         with torch.no_grad():
             plain = self._distances(self._reader(images)[1])
+        if not torch.isfinite(plain.sum()):
+            raise ValueError("the features hold NaN or infinity; mend the network or the images they come from")
         if not any(epsilons):
             return -0.5 * plain.expand(len(epsilons), -1, -1)
         signs = score_gradient_sign(images, lambda x: list(self._distances(self._reader(x)[1]).unbind(dim=1)))
@@ -210,6 +212,10 @@ class MahalanobisEnsemble(Detector):
 
     def _distances(self, features: dict[str, Tensor]) -> Tensor:
         """[B, L] squared distances to the nearest class."""
+        # In this order, too: a step of the image belongs to the layer in its place.
+        if list(features) != list(self.gaussians):
+            fitted, reads = ", ".join(self.gaussians), ", ".join(features)
+            raise ValueError(f"the ensemble was fitted to the layers {fitted} but reads {reads}; give it the same")
         return torch.stack([self.gaussians[name].distances(x).amin(dim=1) for name, x in features.items()], dim=1)
 
     def _score(self, x: Tensor) -> Tensor:

@@ -44,10 +44,11 @@ class KNN(Detector):
         for features, _ in batches():
             rows = F.normalize(features.float(), dim=1)
             room = len(rows) if self.bank_size is None else max(0, min(len(rows), self.bank_size - seen))
-            blocks.append(rows[:room])
+            if room:
+                blocks.append(rows[:room])
             seen += room
             if room < len(rows):
-                bank = torch.cat(blocks)
+                bank = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
                 blocks = [bank]
                 seen = self._replace(bank, rows[room:], seen, generator)
         if seen < self.k:

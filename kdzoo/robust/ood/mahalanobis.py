@@ -46,7 +46,7 @@ class Mahalanobis(Detector):
         std: Sequence[float] | None = None,
     ):
         super().__init__(model)
-        if epsilon < 0:
+        if not epsilon >= 0:
             raise ValueError(f"epsilon is expected to be 0 or more but got {epsilon}")
         self.layer, self.epsilon, self.shrinkage, self.std = layer, epsilon, shrinkage, std
         self._reader = None if model is None else LayerReader(model, [layer])

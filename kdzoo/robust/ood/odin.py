@@ -31,7 +31,7 @@ class ODIN(Detector):
         self, model=None, temperature: float = 1000.0, epsilon: float = 0.0014, std: Sequence[float] | None = None
     ):
         super().__init__(model)
-        if not temperature > 0 or epsilon < 0:
+        if not (temperature > 0 and epsilon >= 0):
             raise ValueError(f"expected temperature > 0 and epsilon >= 0 but got {temperature} and {epsilon}")
         self.temperature, self.epsilon, self.std = temperature, epsilon, std
 

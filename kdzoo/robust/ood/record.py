@@ -17,6 +17,7 @@ def write_record(
     path: Path,
     measured: Sequence[Measured],
     batches: dict[str, Callable[[], Iterable[Tensor]]],
+    batches_id: Callable[[], Iterable[Tensor]],
     classes: list[str],
     positive: str,
 ) -> None:
@@ -24,14 +25,16 @@ def write_record(
 
     Arrays, for S sets and K detectors: ``sets`` and ``kinds`` [S], ``detectors`` [K], ``auroc`` and ``fpr95`` [S, K],
     ``roc`` [S, K, 101] (TPR at FPR 0, 0.01, ..., 1), ``edges`` [S, K, 41], ``counts_id`` and ``counts_ood``
-    [S, K, 40] (shares of each side), and of the OOD pictures that ``chosen`` took for in-distribution most surely:
-    ``pictures`` uint8 [M, H, W, C], ``picture_set`` [M], ``picture_share`` [M] (the share of in-distribution images
-    that scored lower) and ``picture_class`` [M] (what the network said).
+    [S, K, 40] (shares of each side), and of the pictures ``chosen`` was most surely wrong about: ``pictures`` uint8
+    [M, H, W, C], ``picture_set`` [M], ``picture_share`` [M] and ``picture_class`` [M] (what the network said). Those
+    of set 0, 1, ... were taken for in-distribution; the share is of in-distribution images that scored lower. Those
+    of set -1 are in-distribution and were rejected; the share is of all sets' images that scored higher.
 
     Args:
         path: the file.
         measured: of every set.
         batches: name of a set -> starts a pass over its images, for the pictures.
+        batches_id: likewise, over the in-distribution images.
         classes: names.
         positive: the convention of ``fpr95``.
     """
@@ -48,7 +51,10 @@ def write_record(
     histograms = [[_histogram(part, name) for name in detectors] for part in measured]
     for place, key in enumerate(("edges", "counts_id", "counts_ood")):
         arrays[key] = np.stack([[found[place] for found in line] for line in histograms])
-    found = [_pictures(number, part, chosen, batches[part.name], classes) for number, part in enumerate(measured)]
+    found = [
+        *(_accepted(number, part, chosen, batches[part.name], classes) for number, part in enumerate(measured)),
+        _rejected(measured, chosen, batches_id, classes),
+    ]
     for place, key in enumerate(("pictures", "picture_set", "picture_share", "picture_class")):
         arrays[key] = np.concatenate([each[place] for each in found])
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -70,16 +76,32 @@ def _histogram(part: Measured, name: str) -> tuple[np.ndarray, np.ndarray, np.nd
     return edges, *shares
 
 
-def _pictures(number: int, part: Measured, chosen: str, batches: Callable, classes: list[str]) -> tuple:
+def _accepted(number: int, part: Measured, chosen: str, batches: Callable, classes: list[str]) -> tuple:
     """The OOD pictures with the highest scores."""
-    scores = part.unknown[chosen]
+    scores, known = part.unknown[chosen], np.sort(part.known[chosen])
     best = np.argsort(-scores, kind="stable")[:PICTURES]
-    wanted, images, start = set(part.places[best].tolist()), {}, 0
+    lower = np.searchsorted(known, scores[best]) / len(known)
+    return _pictures(number, part.places[best], part.predicted[best], lower, batches, classes)
+
+
+def _rejected(measured: Sequence[Measured], chosen: str, batches: Callable, classes: list[str]) -> tuple:
+    """The in-distribution pictures with the lowest scores, which are the same whatever the set."""
+    first, unknown = measured[0], np.sort(np.concatenate([part.unknown[chosen] for part in measured]))
+    scores = first.known[chosen]
+    best = np.argsort(scores, kind="stable")[:PICTURES]
+    higher = 1 - np.searchsorted(unknown, scores[best], side="right") / len(unknown)
+    return _pictures(-1, first.places_id[best], first.predicted_id[best], higher, batches, classes)
+
+
+def _pictures(
+    number: int, places: np.ndarray, predicted: np.ndarray, shares: np.ndarray, batches: Callable, classes: list[str]
+) -> tuple:
+    """Pictures [K, H, W, C] at these places of a pass, in their order, and what is told of them."""
+    wanted, images, start = set(places.tolist()), {}, 0
     for batch in batches():
         for place in wanted & set(range(start, start + len(batch))):
             image = batch[place - start].clamp(0, 1).mul(255).round().byte()
             images[place] = image.permute(1, 2, 0).cpu().numpy()
         start += len(batch)
-    lower = np.searchsorted(np.sort(part.known[chosen]), scores[best]) / len(part.known[chosen])
-    said = np.array([classes[k] for k in part.predicted[best]])
-    return np.stack([images[p] for p in part.places[best]]), np.full(len(best), number), lower, said
+    said = np.array([classes[k] for k in predicted])
+    return np.stack([images[p] for p in places]), np.full(len(places), number), shares, said

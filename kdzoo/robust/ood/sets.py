@@ -108,9 +108,12 @@ def conversion(
     if channels not in (None, "repeat", "mean") or size not in (None, "bilinear"):
         told = f"channels is None, 'repeat' or 'mean' and size None or 'bilinear', not {channels!r} and {size!r}"
         raise ConfigError(told, place)
-    needs = []
-    if found[0] != wanted[0] and channels != {(1, 3): "repeat", (3, 1): "mean"}.get((found[0], wanted[0]), ""):
-        needs.append("channels='repeat'" if found[0] == 1 else "channels='mean'")
+    needs, way = [], {(1, 3): "repeat", (3, 1): "mean"}.get((found[0], wanted[0]))
+    if found[0] != wanted[0] and way is None:
+        told = f"{name} has images of {found[0]} channels, the network takes {wanted[0]}"
+        raise ConfigError(f"{told}; only 1 and 3 can be made of each other, so leave the set out", place)
+    if way is not None and channels != way:
+        needs.append(f"channels={way!r}")
     if tuple(found[1:]) != tuple(wanted[1:]) and size is None:
         needs.append("size='bilinear'")
     if needs:

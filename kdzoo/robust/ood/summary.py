@@ -39,6 +39,7 @@ class Measured:
         rows: the metrics.
         places: [N] which of the OOD set's images were tested.
         predicted: [N] the class the network gave them.
+        places_id, predicted_id: likewise of the ID images.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Measured:
     rows: list[Row]
     places: np.ndarray
     predicted: np.ndarray
+    places_id: np.ndarray
+    predicted_id: np.ndarray
 
 
 def validation_rows(count: int, wanted: int) -> np.ndarray:
@@ -97,8 +100,10 @@ def measure(
         Row(key, name, kind, ood_metrics(test_id[key], test_ood[key], positive, convention), steps.get(key))
         for key in test_id
     ]
-    places = np.flatnonzero(~held_ood)
-    return Measured(name, kind, test_id, test_ood, rows, places, unknown.predicted[places])
+    places, places_id = np.flatnonzero(~held_ood), np.flatnonzero(~held_id)
+    return Measured(
+        name, kind, test_id, test_ood, rows, places, unknown.predicted[places], places_id, known.predicted[places_id]
+    )
 
 
 def text_table(measured: Sequence[Measured], positive: str) -> str:

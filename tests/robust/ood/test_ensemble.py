@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from kdzoo.robust.attacks import FGSM
-from kdzoo.robust.ood import Mahalanobis, MahalanobisEnsemble, Regression, adversarial_detection, make_triples, tune
+from kdzoo.robust.ood import (
+    ODIN,
+    Mahalanobis,
+    MahalanobisEnsemble,
+    Regression,
+    adversarial_detection,
+    make_triples,
+    tune,
+)
 from kdzoo.robust.ood.adversarial import layer_scores
 from kdzoo.robust.ood.taps import LayerReader
 
@@ -134,3 +142,22 @@ def test_no_image_both_tunes_and_tests(count, monkeypatch):
     adversarial_detection("x", (negative, attacked), (0.0,))
     held, test = ({float(v) for part in seen[side] for v in part.flatten()} for side in ("held", "test"))
     assert not held & test and len(held | test) == count
+
+
+def test_other_layers_or_another_order_are_refused(model, loader, tmp_path):
+    names = ["layer1", "layer3"]
+    MahalanobisEnsemble(model, names, epsilons=(0.0,)).fit(loader).save(tmp_path / "e.safetensors")
+    for other in (names[::-1], names[:1], None):
+        ensemble = MahalanobisEnsemble(model, other, epsilons=(0.0,)).load(tmp_path / "e.safetensors")
+        with pytest.raises(ValueError, match="was fitted to the layers layer1, layer3 but reads"):
+            ensemble.layer_scores(loader[0][0][:2])
+
+
+def test_nan_in_an_image_is_one_clear_error(model, loader):
+    images = torch.full((2, 3, 16, 16), float("nan"))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        MahalanobisEnsemble(model, epsilons=(0.0,)).fit(loader).layer_scores(images)
+    with pytest.raises(ValueError, match="the scores of ODIN hold NaN"):
+        ODIN(model).score(images)
+    with pytest.raises(ValueError, match="epsilon"):
+        ODIN(model, epsilon=float("nan"))

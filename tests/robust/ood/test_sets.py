@@ -69,3 +69,5 @@ def test_colour_to_grey_is_the_mean():
     torch.testing.assert_close(found, images.mean(dim=1, keepdim=True))
     with pytest.raises(ConfigError, match="add channels='mean'"):
         conversion("x", (3, 8, 8), (1, 8, 8), "repeat", None)
+    with pytest.raises(ConfigError, match="only 1 and 3 can be made of each other"):
+        conversion("x", (4, 8, 8), (3, 8, 8), "mean", None)
