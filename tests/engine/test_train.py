@@ -94,7 +94,8 @@ def test_the_cache_spares_the_teacher_and_changes_rounding_only(tiny, tmp_path):
 
 
 def test_the_cache_tells_teachers_of_equal_weights_apart(tiny):
-    run(tiny | dict(head=dict(type="NormalizedSoftmaxHead", temperature=0.1), losses=[dict(type="HeadLoss")]), "teacher")
+    head = dict(type="NormalizedSoftmaxHead", temperature=0.1)
+    run(tiny | dict(head=head, losses=[dict(type="HeadLoss")]), "teacher")
     cfg = tiny | dict(losses=[dict(type="KD")], epochs=1, runtime=tiny["runtime"] | dict(teacher_cache=True))
     served = []
     for temperature in (0.1, 0.5, 0.5):
