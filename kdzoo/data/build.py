@@ -62,4 +62,8 @@ def build_data(
 
 
 def _steps(augment: list[dict], place: str, context: dict) -> list:
-    return [AUGMENTS.build(step, place=f"{place}[{i}]", **context) for i, step in enumerate(augment)]
+    steps = [AUGMENTS.build(step, place=f"{place}[{i}]", **context) for i, step in enumerate(augment)]
+    for i, step in enumerate(steps):
+        if getattr(step, "num_classes", classes := context["num_classes"]) != classes:
+            raise ConfigError(f"num_classes is {step.num_classes}, the data has {classes}; remove it", f"{place}[{i}]")
+    return steps

@@ -71,7 +71,7 @@ def check_same_config(folder: Path, config: Config) -> None:
     if not path.is_file():
         return
     before, now = Config.from_file(path).to_dict(), config.to_dict()
-    study = folder.resolve().parents[1]
+    study = folder.resolve().parent.parent  # of STUDY/NAME/seedK
     for key in sorted((before.keys() | now.keys()) - {"runtime", "name", "seeds"}):
         if not _same(before.get(key), now.get(key), study):
             raise UserError(

@@ -93,6 +93,8 @@ def build_schedule(
     if not isinstance(kind, str) or kind not in SCHEDULES:
         raise ConfigError(f"unknown schedule {kind!r}{did_you_mean(str(kind), SCHEDULES)}", "schedule")
     context = dict(optimizer=optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    if taken := sorted(context.keys() & arguments.keys()):
+        raise ConfigError(f"{kind} takes {taken[0]!r} from the run; remove it here", "schedule")
     return construct(SCHEDULES[kind], arguments, "schedule", context, label=kind)
 
 

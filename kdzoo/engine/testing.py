@@ -65,6 +65,8 @@ def load_tested(config: Config, checkpoint: str, device: str | None = None) -> t
     available = dict(cuda=torch.cuda.is_available, mps=torch.backends.mps.is_available)
     if device in available and not available[device]():
         raise UserError(f"no {device} device here; leave --device out")
+    if config.get("runs"):
+        raise UserError(f"{config.file} is a study of several runs; give the config.py in the folder of one run")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         experiment = read_experiment(config)

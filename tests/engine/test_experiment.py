@@ -50,6 +50,8 @@ def changed(tiny, **values):
         (dict(schedule=dict(type=["Cosine"])), ["schedule: unknown schedule"]),
         (dict(schedule=dict(type="MultiStep", milestones=["a"])), ["schedule: MultiStep"]),
         (dict(schedule=dict(type="OneCycle", start_factor=0.0)), ["schedule: OneCycle", "must be above 0"]),
+        (dict(schedule=dict(type="Cosine", optimizer=3)), ["schedule: Cosine takes 'optimizer' from the run"]),
+        (dict(augment=[dict(type="Mixup", alpha=1.0, num_classes=3)]), ["augment[0]: num_classes is 3", "has 10"]),
         (dict(clip_grad=0.0), ["clip_grad must be above 0"]),
         (dict(clip_grad=-1.0), ["clip_grad must be above 0"]),
         (dict(ema_decay=1.5), ["ema_decay must be from 0 to below 1"]),

@@ -68,6 +68,11 @@ def test_mistakes_are_one_line_and_exit_with_2(config, capsys, words, told):
         assert word in captured.err
 
 
+def test_test_takes_a_run_not_a_study(capsys):
+    assert test.main(["configs/quickstart.py", "any.safetensors", "--device", "cpu"]) == 2
+    assert "a study of several runs; give the config.py" in capsys.readouterr().err
+
+
 def test_test_refuses_weights_that_do_not_fit(config, capsys):
     assert test.main([config, "gone.safetensors", "--device", "cpu"]) == 2
     assert "gone.safetensors" in capsys.readouterr().err
