@@ -68,13 +68,14 @@ def _chosen(names: Sequence[str], pattern: str | None) -> list:
     from kdzoo.zoo import find_entry, read_index
 
     entries = [find_entry(name.removeprefix("zoo:")) for name in names] or list(read_index().values())
-    return [entry for entry in entries if pattern is None or fnmatchcase(entry.name, pattern)]
+    chosen = [entry for entry in entries if pattern is None or fnmatchcase(entry.name, pattern)]
+    if not chosen:
+        raise UserError(f"no model's name matches {pattern!r}; --list without --filter shows all")
+    return chosen
 
 
 def _list(pattern: str | None) -> None:
     entries = _chosen([], pattern)
-    if not entries:
-        raise UserError(f"no model's name matches {pattern!r}; --list without --filter shows all")
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         metric = entry.metrics[0]

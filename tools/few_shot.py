@@ -122,11 +122,16 @@ def check_whole(record: Path) -> None:
 
     from kdzoo.errors import UserError
 
-    if record.is_file():
+    if not record.is_file():
+        return
+    try:
         held = json.loads(record.read_text(encoding="utf-8"))
-        if held["done"] < held["size"]:
-            done = f"{held['done']:,} of {held['size']:,} images"
-            raise UserError(f"{record.parent} holds features of {done}; run tools/probe.py again, it goes on there")
+        done, size = int(held["done"]), int(held["size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{record} can't be read ({error}); remove it and run tools/probe.py again") from error
+    if done < size:
+        told = f"{done:,} of {size:,} images"
+        raise UserError(f"{record.parent} holds features of {told}; run tools/probe.py again, it goes on there")
 
 
 def compare(arguments: argparse.Namespace, train: Cached, test: Cached, shots: int, seed: int) -> dict[str, float]:

@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; use 1 or more")
+    if arguments.seed < 0 or not arguments.C > 0:  # told before the hours of extraction, not after
+        raise UserError(f"--seed is {arguments.seed} and --C is {arguments.C}; use 0 or more, and above 0")
     parts, classes = extract_set(
         build_model(arguments), data(arguments), arguments.out / "features", arguments.image_size, arguments.batch_size
     )

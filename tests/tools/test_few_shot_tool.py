@@ -53,6 +53,9 @@ def test_text_of_other_classes_and_features_half_extracted(caches, capsys):
         assert told in capsys.readouterr().err
     assert few_shot.main([*COMMAND, "--text", "gone.npy"]) == 2
     assert "gone.npy is no .npy file" in capsys.readouterr().err
+    Path("aux/train.json").write_text("[]")
+    assert few_shot.main(COMMAND) == 2
+    assert "train.json can't be read" in capsys.readouterr().err
     Path("aux/train.json").write_text(json.dumps(dict(key="k", done=50, size=80, width=9)))
     assert few_shot.main(COMMAND) == 2
     assert "aux holds features of 50 of 80 images; run tools/probe.py again" in capsys.readouterr().err

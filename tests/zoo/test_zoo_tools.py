@@ -52,6 +52,7 @@ def test_download_list_and_verify(own_zoo, capsys):
         (["digits/gone"], "gone answers 404 Not Found"),
         (["digits/tiny", "--offline"], "offline, and zoo:digits/tiny is not here; looked for"),
         (["--list", "--filter", "cifar*"], "no model's name matches 'cifar*'"),
+        (["--verify", "--filter", "cifar*"], "no model's name matches 'cifar*'"),
         (["--verify", "digits/tny"], "did you mean 'digits/tiny'"),
         (["nowhere:x"], "there is no checkpoint source 'nowhere'"),
     ],
