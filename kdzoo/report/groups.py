@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdzoo.errors import UserError
-from kdzoo.report.run import SEED_FOLDER, Run, read_run
+from kdzoo.report.run import EVALUATED, SEED_FOLDER, Run, read_run
 
 
 @dataclass
@@ -77,11 +77,12 @@ def _find_runs(path: Path) -> list[Path]:
 
     found = []
     for here, below, files in os.walk(path.resolve(), onerror=refuse):
-        if "log.jsonl" in files:
+        if "log.jsonl" in files or any(EVALUATED.fullmatch(file) for file in files):
             found.append(Path(here))
             below.clear()  # a run's checkpoints hold no further runs
     if not found:
-        raise UserError(f"no run (a folder with log.jsonl) at or below {path}; train one with tools/train.py first")
+        wanted = "a folder with log.jsonl, or with what tools/eval_robust.py --out wrote"
+        raise UserError(f"no run ({wanted}) at or below {path}; train one with tools/train.py first")
     return found
 
 
@@ -108,8 +109,8 @@ def _ordered(groups: dict[Path, list[Path]]) -> list[Path]:
 
 
 def _created(run: Path) -> float:
-    config = run / "config.py"
-    return (config if config.is_file() else run / "log.jsonl").stat().st_mtime
+    files = [file for file in (run / "config.py", run / "log.jsonl") if file.is_file()]
+    return (files or [run])[0].stat().st_mtime
 
 
 def _study_order(file: Path) -> list[str]:

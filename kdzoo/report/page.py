@@ -106,7 +106,7 @@ def _scope(groups: Sequence[Group]) -> str:
         for run in runs
         if run.data and run.train_images and run.test_images
     )
-    finished = sum(run.finished for run in runs)
+    finished = sum(run.finished or not run.trained for run in runs)
     total = f"{len(runs)} run{'s' * (len(runs) > 1)}"
     done = total if finished == len(runs) else f"{finished} of {total} finished"
     return escape(" · ".join([*data, done]))

@@ -13,6 +13,7 @@ from typing import Any
 from kdzoo.report.evaluation import Evaluation, read_evaluation
 
 SEED_FOLDER = re.compile(r"seed(\d+)")
+EVALUATED = re.compile(r"robust_\w+\.json")  # of tools/eval_robust.py
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Run:
 
     ``broken_lines`` counts the lines of the log that were no JSON; ``problems`` says in words what
     could not be read. ``facts`` are the settings worth printing that have no field of their own.
+    ``trained`` is false of a folder that holds no training, only what tools/eval_robust.py found of some weights.
     """
 
     folder: Path
@@ -74,10 +76,13 @@ class Run:
     evaluation: Evaluation | None = None
     broken_lines: int = 0
     problems: list[str] = field(default_factory=list)
+    trained: bool = True
 
     @property
     def status(self) -> str:
-        """``"finished"`` or ``"unfinished, epoch 7 of 15"``."""
+        """``"finished"``, ``"unfinished, epoch 7 of 15"``, or ``"evaluated only"`` where there is no log."""
+        if not self.trained:
+            return "evaluated only"
         if self.finished:
             return "finished"
         reached = self.log[-1].epoch if self.log else 0
@@ -90,7 +95,10 @@ def read_run(folder: Path) -> Run:
     seed = SEED_FOLDER.fullmatch(folder.name)
     run.seed = int(seed[1]) if seed else None
     _read_config(run, folder / "config.py")
-    _read_log(run, folder / "log.jsonl")
+    if (folder / "log.jsonl").is_file():
+        _read_log(run, folder / "log.jsonl")
+    else:
+        _read_evaluated(run)
     _read_metrics(run, folder / "metrics.json")
     if (folder / "evaluation.npz").is_file():
         try:
@@ -98,6 +106,18 @@ def read_run(folder: Path) -> Run:
         except ValueError as error:
             run.problems.append(f"evaluation.npz was left out: {error}")
     return run
+
+
+def _read_evaluated(run: Run) -> None:
+    """Which weights were evaluated, where nothing was trained."""
+    run.trained = False
+    for file in sorted(path for path in run.folder.iterdir() if EVALUATED.fullmatch(path.name)):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            run.network = str(record.get("network") or run.network)
+            run.facts["weights evaluated"] = str(record.get("checkpoint") or "")
+        except (ValueError, AttributeError) as error:
+            run.problems.append(f"{file.name} is damaged and was left out: {error}")
 
 
 def _read_log(run: Run, file: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from kdzoo.report import write_report
 from kdzoo.report.run import Scores, read_run
 
 
@@ -151,3 +152,17 @@ def test_metrics_with_nan_are_read(tmp_path, make_run):
     values["last"]["nll"] = float("nan")
     (folder / "metrics.json").write_text(json.dumps(values))
     assert np.isnan(read_run(folder).last.nll)
+
+
+def test_a_folder_of_evaluations_alone_is_read_and_drawn(tmp_path):
+    folder = tmp_path / "evaluated"
+    folder.mkdir()
+    record = {"task": "ood", "network": "resnet20", "checkpoint": "zoo:cifar10/resnet20-12e"}
+    (folder / "robust_ood.json").write_text(json.dumps(record))
+    (folder / "robust_pgd.json").write_text("{")
+    run = read_run(folder)
+    assert (run.status, run.network, run.finished, run.log) == ("evaluated only", "resnet20", False, [])
+    assert run.facts["weights evaluated"] == "zoo:cifar10/resnet20-12e"
+    assert len(run.problems) == 1 and run.problems[0].startswith("robust_pgd.json is damaged")
+    text = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "evaluated only" in text and "1 run" in text and "0 of 1 run" not in text
