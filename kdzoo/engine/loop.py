@@ -1,29 +1,22 @@
-"""The training loop: steps, epochs, evaluation, checkpoints."""
+"""The training loop: epochs, evaluation, checkpoints."""
 
 import copy
-import os
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from kdzoo.data import Batch
-from kdzoo.distill import AlignedGradients, StepLosses
 from kdzoo.engine import checkpoint, folder
+from kdzoo.engine.bar import Bar
 from kdzoo.engine.evaluate import confusion_matrix, gather_rows, predict, score, write_evaluation
 from kdzoo.engine.interrupt import Interrupt, Interrupted
-from kdzoo.engine.meters import Means, Meters, NonFiniteLoss
+from kdzoo.engine.meters import Meters, NonFiniteLoss
 from kdzoo.engine.setup import Training
-from kdzoo.errors import UserError
+from kdzoo.engine.step import step_seed, train_step
+from kdzoo.engine.tensorboard import scalar_writer, write_scalars
 from kdzoo.files import told
 from kdzoo.models import save_weights
 
@@ -47,7 +40,8 @@ def fit(training: Training, path: Path, label: str, resume: bool) -> Progress:
     progress, meters = Progress(), Meters(training.names, training.accelerator.device)
     if resume:
         _resume(training, path, progress, meters)
-    with Interrupt() as interrupt, _Bar(training, progress, label) as bar, _writer(training, path, progress) as writer:
+    scalars = scalar_writer(training, path, progress.epoch)
+    with Interrupt() as interrupt, Bar(training, progress, label) as bar, scalars as writer:
         saved = time.monotonic()
         while progress.epoch < training.experiment.epochs:
             saved = _epoch(training, path, label, progress, meters, interrupt, bar, saved)
@@ -77,7 +71,7 @@ def _epoch(
     for batch in training.data.train.epoch(epoch, progress.step):
         number = epoch * length + progress.step
         # Keyed by the step: dropout is the same whether or not the run was interrupted before.
-        torch.manual_seed(_step_seed(training, number))
+        torch.manual_seed(step_seed(training, number))
         train_step(training, batch, meters, number + 1)
         if training.natural is not None:
             train_step(training.natural.training, batch, training.natural.meters, number + 1)
@@ -99,65 +93,6 @@ def _epoch(
             saved = time.monotonic()
     _account(progress, start)
     return saved
-
-
-def train_step(training: Training, batch: Batch, meters: Meters, number: int) -> None:
-    """One optimizer step; nothing in it waits for the device."""
-    accelerator, experiment = training.accelerator, training.experiment
-    inputs = _inputs(training, batch)
-    aligned = AlignedGradients(training.distiller.parameters()) if experiment.align_gradients else None
-    spans = _spans(len(batch.images), training.settings.accumulate)
-    for span in spans:
-        images, *rest = (None if x is None else x[span] for x in inputs)
-        share = batch.weight * len(images) / len(batch.images)
-        alone = accelerator.no_sync(training.distiller) if aligned or span is not spans[-1] else nullcontext()
-        with alone:
-            losses = _forward(training, images, rest, number)
-            if aligned is None:
-                accelerator.backward(losses.total * share)
-            else:
-                scaled = accelerator.scaler.scale if accelerator.scaler is not None else _same
-                aligned.add(*(scaled(part * share) for part in training.raw.split(losses)))
-        meters.update(losses._replace(terms=losses.terms.detach()), len(images), number)
-    if aligned is not None:
-        several = accelerator.num_processes > 1
-        aligned.write(reduce=(lambda flat: accelerator.reduce(flat, "mean")) if several else None)
-    if experiment.clip_grad is not None:
-        accelerator.clip_grad_norm_(training.distiller.parameters(), experiment.clip_grad)
-    if training.step_cap is not None:
-        training.step_cap.watch(batch.images)
-    training.optimizer.step()
-    # To None: a gradient is a CUDA graph's own memory, to which the next replay's would be added after it is there.
-    training.optimizer.zero_grad(set_to_none=True)
-    training.schedule.step()
-    if training.ema is not None:
-        training.ema.update(training.student)
-
-
-def _inputs(training: Training, batch: Batch) -> list[Tensor | None]:
-    """What the Distiller takes, in its order; what no loss asks for stays behind."""
-    index = batch.index if training.raw.needs_index else None
-    if index is not None:
-        index = index.to(batch.images.device, non_blocking=True)
-    second = batch.second if training.raw.needs_second else None
-    return [batch.images, batch.target, training.teacher_logits(batch), index, second]
-
-
-def _spans(size: int, parts: int) -> list[slice]:
-    """The rows of each part of a batch; parts that would be empty are left out."""
-    ends = [size * (part + 1) // parts for part in range(parts)]
-    return [slice(first, end) for first, end in zip([0, *ends], ends, strict=False) if end > first]
-
-
-def _forward(training: Training, images: Tensor, rest: list[Tensor | None], number: int) -> StepLosses:
-    try:
-        return training.distiller(images, *rest)
-    except ValueError as error:  # a loss refuses its inputs: NaN logits on the CPU, a missing index, a wrong size
-        raise UserError(f"step {number}: {error}") from error
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
 
 
 def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Meters, bar, writer) -> None:
@@ -199,7 +134,7 @@ def _finish_epoch(training: Training, path: Path, progress: Progress, meters: Me
         folder.append_log(path, line)
         if writer is not None:
             with told(path / "tensorboard"):
-                _write_scalars(writer, line)
+                write_scalars(writer, line)
     bar.told(line)
 
 
@@ -309,12 +244,6 @@ def _gather_weights(training: Training) -> None:
     training.whole.load_state_dict(own)
 
 
-def _step_seed(training: Training, number: int) -> int:
-    """Hashed to 32 bits: torch's CPU generator reads no more of its seed."""
-    key = [training.experiment.seed, number, training.accelerator.process_index]
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
-
-
 def _flush(training: Training) -> None:
     if training.cache is not None:
         training.cache.flush()
@@ -349,84 +278,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(v) for v in value)
     return value
-
-
-@contextmanager
-def _writer(training: Training, path: Path, progress: Progress) -> Iterator[Any]:
-    """TensorBoard's writer; ``None`` where it is not wanted, or another process writes."""
-    if not training.settings.tensorboard or not training.accelerator.is_main_process:
-        yield None
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from torch.utils.tensorboard import SummaryWriter
-
-    purge = progress.epoch + 1 if progress.epoch else None
-    target = path / "tensorboard"
-    with told(target):
-        writer = SummaryWriter(str(target), purge_step=purge)
-    hook, threading.excepthook = threading.excepthook, _quiet_writer
-    try:
-        yield writer
-    finally:
-        try:
-            with told(target):  # it writes what it holds
-                writer.close()
-        finally:
-            threading.excepthook = hook
-
-
-def _quiet_writer(failure: Any) -> None:
-    """TensorBoard's thread hands its error to whoever writes next; a stack trace of its own would tell it twice."""
-    if type(failure.thread).__name__ != "_AsyncWriterThread":
-        threading.__excepthook__(failure)
-
-
-def _write_scalars(writer, line: dict[str, Any]) -> None:
-    for key, value in line.items():
-        if key == "terms":
-            for name, term in value.items():
-                writer.add_scalar(f"terms/{name}", term, line["epoch"])
-        elif key not in ("epoch", "step") and value is not None:
-            writer.add_scalar(key, value, line["epoch"])
-
-
-class _Bar:
-    """The progress bar of one run: steps, ETA, images/s, losses, accuracy. Silent but on the main process."""
-
-    def __init__(self, training: Training, progress: Progress, label: str):
-        length = len(training.data.train)
-        self.epochs, self.progress, self.text = training.experiment.epochs, progress, {}
-        self.bar = tqdm(
-            total=self.epochs * length,
-            initial=progress.epoch * length + progress.step,
-            desc=label,
-            unit="step",
-            disable=not training.accelerator.is_main_process,
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            bar_format="{desc} {percentage:3.0f}% [{elapsed} < {remaining}]{postfix}",
-        )
-        self.images, self.start = progress.images, time.monotonic()
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def advance(self) -> None:
-        self.bar.update()
-
-    def show(self, means: Means) -> None:
-        rate = (self.progress.images - self.images) / max(1e-9, time.monotonic() - self.start)
-        self.text |= {"epoch": f"{self.progress.epoch + 1}/{self.epochs}", "img/s": f"{rate:,.0f}"}
-        self.text |= {name: f"{value:.3f}" for name, value in means.terms.items()}
-        self._write()
-
-    def told(self, line: dict[str, Any]) -> None:
-        if "test_top1" in line:
-            self.text["test"] = f"{line['test_top1']:.2f} %"
-        self._write()
-
-    def _write(self) -> None:
-        self.bar.set_postfix_str("  ".join(f"{k} {v}" for k, v in self.text.items()), refresh=False)

@@ -9,9 +9,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from kdzoo.config import Config
 from kdzoo.engine import graph
 from kdzoo.engine.experiment import read_experiment
-from kdzoo.engine.loop import train_step
 from kdzoo.engine.meters import Meters
 from kdzoo.engine.setup import build_training
+from kdzoo.engine.step import train_step
 from kdzoo.errors import ConfigError
 
 GPU = SimpleNamespace(device=torch.device("cuda"), num_processes=1)

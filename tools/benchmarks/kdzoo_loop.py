@@ -12,9 +12,9 @@ import torch
 from kdzoo.config import Config
 from kdzoo.data import Batch
 from kdzoo.engine.experiment import Experiment, read_experiment
-from kdzoo.engine.loop import train_step
 from kdzoo.engine.meters import Meters
 from kdzoo.engine.setup import build_training
+from kdzoo.engine.step import train_step
 
 EPOCHS = 240
 
