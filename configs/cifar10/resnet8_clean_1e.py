@@ -1,5 +1,5 @@
 # One epoch on clean images after the noisy training of smooth_noise_0.25.py; minutes on two CPU cores. Its result,
-# zoo:cifar10/resnet8, is the network the out-of-distribution table is measured on.
+# zoo:cifar10/resnet8, is the network the table of corruptions is measured on.
 _base_ = [
     "../_base_/data/cifar10.py",
     "../_base_/schedules/onecycle_15e.py",

@@ -12,6 +12,11 @@ from kdzoo.data import build_data
 from kdzoo.tools.download import main
 
 
+@pytest.fixture(autouse=True)
+def no_data_of_the_user(monkeypatch):
+    monkeypatch.delenv("KDZOO_DATA", raising=False)
+
+
 def fake(kind):
     """A stand-in with the attributes torchvision's class has."""
 
