@@ -113,10 +113,11 @@ def _covered(student: Tensor, teacher: Tensor | None, target: Tensor | None, par
     if teacher is not None and (teacher.dtype == torch.float64) != (student.dtype == torch.float64):
         return False
     # C would read another device's address as its own, and die of it; the reference's error says what is wrong.
-    if any(x is not None and x.device != student.device for x in (teacher, target, parameters.get("order"))):
+    on_cpu = student.is_cpu
+    if teacher is not None and teacher.is_cpu != on_cpu or target is not None and target.is_cpu != on_cpu:
         return False
     for name, value in parameters.items():
-        if isinstance(value, Tensor) and name != "order":
+        if isinstance(value, Tensor) and (name != "order" or value.is_cpu != on_cpu):
             return False
     if target is not None and target.ndim != 1:
         return False

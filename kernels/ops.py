@@ -192,18 +192,25 @@ def _reduced(rows: Tensor, reduction: str) -> Tensor:
 def _scaled(student: Tensor, grad: Tensor, grad_loss: Tensor, reduction: str, engine: str, own: bool) -> Tensor:
     """The saved gradient times what comes in, in float32 where it is of half precision.
 
-    The saved one stays, but for a kernel's that nobody else was handed (``own``), in the last backward of its graph:
-    where the factor is 1, as for a loss that is not weighted, its memory is not touched, and the gradient written once.
+    The saved one stays, but for one that nobody else was handed (``own``), in the last backward of its graph: where
+    the factor is 1, as for a loss that is not weighted, its memory is not touched, and the gradient written once.
     """
     if reduction == "mean" and not _averaged_here(student, reduction):
         grad_loss = grad_loss / student.shape[0]
-    if engine == "triton" and not torch.compiler.is_compiling() and not _batched(grad_loss):
+    if engine == "triton" and _readable(grad_loss):
         from kdzoo.kernels.dispatch import scale_rows
 
         return scale_rows(grad, grad_loss, in_place=own and not _kept_graph())
+    if own and engine == "cpu" and grad_loss.ndim == 0 and grad.is_cpu and _readable(grad_loss) and not _kept_graph():
+        factor = grad_loss.item()
+        return grad if factor == 1 else grad.mul_(factor)
     if grad.dtype in HALF:
         return (grad * grad_loss.float().reshape(-1, 1)).to(grad.dtype)
     return grad * (grad_loss if grad_loss.ndim == 0 else grad_loss.unsqueeze(1))
+
+
+def _readable(x: Tensor) -> bool:
+    return not torch.compiler.is_compiling() and not _batched(x)
 
 
 def _batched(x: Tensor) -> bool:

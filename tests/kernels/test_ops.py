@@ -174,3 +174,15 @@ def test_vmap_over_the_operator(name):
     assert torch.equal(grad, torch.stack([one for _, one in each]))
     (slope,) = torch.autograd.grad(loss.sum(), stacked[0])
     assert torch.equal(slope, grad)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_last_backward_may_reuse_the_saved_gradient_and_a_kept_graph_never_does(weight):
+    student = torch.randn(64, 100, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    teacher = torch.randn(64, 100, generator=torch.Generator().manual_seed(1))
+    wanted = torch.autograd.grad(weight * KF.kd(student, teacher, backend="torch"), student)[0]
+    loss = weight * KF.kd(student * 1.0, teacher)  # not a leaf: nothing copies what comes back
+    grads = [torch.autograd.grad(loss, student, retain_graph=keep)[0] for keep in (True, True, False)]
+    grads[0].zero_()
+    for grad in grads[1:]:
+        torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-7)
