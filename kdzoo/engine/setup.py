@@ -198,6 +198,9 @@ def _check_combination(
     if distiller.needs_second and experiment.augment_second is None:
         message = "a loss takes a second view of the images; set augment_second = [dict(type='PadCrop'), ...]"
         raise ConfigError(message, "losses")
+    if experiment.augment_second is not None and not distiller.needs_second:
+        message = "no loss is taken on a second view; remove it, or set view='second' of a loss"
+        raise ConfigError(message, "augment_second")
     uncaptured = distiller.needs_second or distiller.needs_index or distiller.align or distiller.runs_networks
     if settings.cuda_graph and uncaptured:
         message = "a CUDA graph holds no second view, memory of images, gradient alignment or objective; leave it out"

@@ -103,6 +103,7 @@ def test_a_step_cap_out_of_reach_changes_nothing(tiny):
             dict(augment=[dict(type="Mixup", alpha=1.0)], augment_second=[dict(type="Flip")]),
             "augment_second: images can't be mixed",
         ),
+        (dict(augment_second=[dict(type="Flip")]), "augment_second: no loss is taken on a second view"),
     ],
 )
 def test_what_does_not_go_together_is_told(taught, change, words):

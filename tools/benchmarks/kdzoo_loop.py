@@ -92,6 +92,7 @@ class KdzooLoop:
                 self.training.teacher_logits(some)
             self.training.cache.flush()
 
+
 def quietly_built(experiment: Experiment, device: str):
     """``build_training`` without its warning that the teacher scores at chance, as here it must."""
     told = io.StringIO()
