@@ -38,8 +38,8 @@ def linear_kd(
         chunk: rows at a time; by default as many as make a chunk's logits as large as the features, and at least 128.
 
     Returns:
-        loss [B] in float32 or wider, and the gradients to features [B, D], weight [C, D] and bias [C] (``None``
-        without bias), each in its own tensor's type.
+        loss [B] in float32 or wider, and the gradients to features [B, D] in their type, to weight [C, D] and bias [C]
+        (``None`` without bias) as they were summed, in float32 or wider.
     """
     rows, (classes, width) = len(features), weight.shape
     chunk = chunk or max(128, rows * width // classes)
@@ -61,7 +61,7 @@ def linear_kd(
                 to_bias += grad.sum(dim=0, dtype=wide)
     if not need_grad:
         return loss, None, None, None
-    return loss, to_features, to_weight.to(weight.dtype), None if bias is None else to_bias.to(bias.dtype)
+    return loss, to_features, to_weight, to_bias
 
 
 class LinearKD(torch.autograd.Function):
@@ -70,9 +70,12 @@ class LinearKD(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, weight, bias, teacher, kd, options, mean):
         need = any(ctx.needs_input_grad[:3])
-        scale = 1.0 / len(features) if mean else 1.0
+        # float16 holds the gradient of the sum: over B it could underflow before a loss scale lifts it.
+        late = mean and features.dtype == torch.float16
+        scale = 1.0 / len(features) if mean and not late else 1.0
         loss, *grads = linear_kd(features, weight, bias, teacher, kd, reduction_scale=scale, need_grad=need, **options)
         ctx.save_for_backward(*grads)
+        ctx.divisor, ctx.dtype = len(features) if late else 1, features.dtype  # all inputs are of one type
         return loss.mean() if mean else loss.sum()
 
     @staticmethod
@@ -81,9 +84,15 @@ class LinearKD(torch.autograd.Function):
             raise RuntimeError(
                 "linear_kd has no second derivatives (create_graph=True); use kd(F.linear(features, weight, bias), ...)"
             )
+        factor = grad_loss / ctx.divisor  # in float32: a loss scale may be beyond float16
         asked = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
-        grads = [(grad * grad_loss).to(grad.dtype) if grad is not None and need else None for grad, need in asked]
+        wanted = [grad if need else None for grad, need in asked]
+        grads = [None if grad is None else (widened(grad) * factor).to(ctx.dtype) for grad in wanted]
         return *grads, None, None, None, None
+
+
+def widened(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _teacher_logits(teacher: Teacher, part: slice) -> Tensor:

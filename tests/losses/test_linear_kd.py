@@ -96,3 +96,16 @@ def test_what_does_not_fit_is_told(changes, words):
     given = dict(zip(names, tensors(dtype=torch.float32), strict=True)) | changes
     with pytest.raises(ValueError, match=words):
         KF.linear_kd(**given)
+
+
+def test_float16_keeps_small_gradients_for_the_loss_scale():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((4096, 8), (50, 8), (4096, 50))
+    features, weight, teacher = (0.05 * torch.randn(s, generator=generator) for s in shapes)
+    inputs = [x.half().requires_grad_() for x in (features, weight)]
+    exact = [x.detach().float().requires_grad_() for x in inputs]
+    scaled = 4096.0 * KF.linear_kd(*inputs, None, teacher.half())
+    wanted = torch.autograd.grad(4096.0 * KF.kd(F.linear(*exact), teacher.half().float()), exact)
+    for grad, slope in zip(torch.autograd.grad(scaled, inputs), wanted, strict=True):
+        assert grad.dtype == torch.float16
+        assert (grad.float() - slope).norm() < 0.02 * slope.norm()
