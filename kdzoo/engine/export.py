@@ -12,6 +12,7 @@ from kdzoo.errors import UserError
 from kdzoo.files import atomic_path
 
 FORMATS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
+MOST = 2**31 - 1  # images in a batch; torch 2.6 traces no recurrent network without a bound
 RTOL, ATOL = 1e-3, 1e-4  # of float32 sums in another order
 
 
@@ -48,7 +49,8 @@ def export_model(model: nn.Module, images: Tensor, path: Path, kind: str) -> Exp
     with torch.no_grad():
         expected = model(images)
         try:
-            program = torch.export.export(model, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            batch = torch.export.Dim("batch", max=MOST)
+            program = torch.export.export(model, (images[:2],), dynamic_shapes=({0: batch},))
             body = _onnx(program, images) if kind == "onnx" else _pt2(program)
         except Exception as error:  # tracing has dozens of its own
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]

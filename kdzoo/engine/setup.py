@@ -152,7 +152,7 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
     terms = build_terms(experiment.losses, **context)
     distiller = Distiller(student, terms, teacher, align=experiment.align_gradients)
     _check_combination(experiment, settings, distiller, accelerator)
-    distiller.to(accelerator.device)
+    _place(distiller, accelerator, settings)  # the losses' adapters too
     if distiller.uses_teacher:
         distiller.fold_teacher(torch.linspace(0, 1, example.numel(), device=accelerator.device).view_as(example))
     ema = ModelEmaV3(student, decay=experiment.ema_decay) if experiment.ema_decay else None
@@ -243,7 +243,7 @@ def _step_cap(experiment: Experiment, optimizer: torch.optim.Optimizer, student:
     return StepCap(optimizer, student, **({} if limit is True else dict(limit=limit)))
 
 
-def _place(model: Classifier, accelerator: Accelerator, settings: Runtime) -> Classifier:
+def _place(model: nn.Module, accelerator: Accelerator, settings: Runtime) -> nn.Module:
     memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
     return model.to(device=accelerator.device, memory_format=memory_format)
 

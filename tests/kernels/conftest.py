@@ -5,6 +5,7 @@ environment set for that moment only. Triton itself may have been imported befor
 library (tl.sum, tl.sort) compiled; that is wrapped for the interpreter, too.
 """
 
+import contextlib
 import os
 
 import numpy as np
@@ -17,7 +18,8 @@ INTERPRETED = not torch.cuda.is_available()
 def _interpret() -> None:
     os.environ["TRITON_INTERPRET"] = "1"
     try:
-        import triton.experimental.gluon  # noqa: F401  (imported on the first launch, it wants the library as it was)
+        with contextlib.suppress(ModuleNotFoundError):  # before Triton 3.4 there is none
+            import triton.experimental.gluon  # noqa: F401  (a first launch imports it; it wants the library as it was)
         import triton.language as tl
         from triton.language import standard
         from triton.runtime.interpreter import InterpretedFunction

@@ -13,7 +13,7 @@ from kdzoo.report.epsilon import read_record
 from kdzoo.tools import benchmark, eval_robust
 from kdzoo.tools.benchmarks import attacks as attacks_benchmark
 
-OPTIONS = ["--task", "pgd", "--device", "cpu", "--out", "run", "--images", "40", "--steps", "3"]
+OPTIONS = ["--task", "pgd", "--device", "cpu", "--out", "run", "--max-images", "40", "--steps", "3"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_section_draws_the_record_and_tells_of_a_damaged_one(files):
         (["--norms", "Linf", "--eps", "x"], "is no number"),
         (["--norms", "Linf", "--eps", "-0.1"], "above 0"),
         (["--norms", "L2", "--eps", "0.1", "99"], "more than the box"),
-        (["--norms", "L2", "--eps", "0", "--images", "10", "--out", "tiny.py"], "can't write tiny.py/attacks.npz"),
+        (["--norms", "L2", "--eps", "0", "--max-images", "10", "--out", "tiny.py"], "can't write tiny.py/attacks.npz"),
         (["--steps", "0"], "--steps is 0"),
         (["--loss", "hinge"], "loss is expected"),
     ],

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", default="ce", help="of apgd: ce, dlr, dlr-targeted or ce-targeted (default ce)")
     parser.add_argument("--steps", type=int, default=20, help="default 20 (AutoAttack takes 100)")
     parser.add_argument("--restarts", type=int, default=1, help="random starts (default 1)")
-    parser.add_argument("--images", type=int, default=500, help="first so many test images (default 500)")
+    parser.add_argument("--max-images", type=int, default=500, help="the first so many test images (default: 500)")
     parser.add_argument("--no-fold", action="store_true", help="search with the batch norms as they are")
 
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     from kdzoo.robust.attacks.curve import record_arrays, robust_accuracy
 
     epsilons = budgets(arguments)
-    batches = first_images(data, arguments.images)
+    batches = first_images(data, arguments.max_images)
     build = builder(arguments)
     first = next(iter(batches()))[0]
     for norm in arguments.norms:
@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
             np.savez_compressed(stream, **record_arrays(points, pictures, label, data.classes))
     return dict(
         attack=arguments.attack, loss=arguments.loss, steps=arguments.steps, restarts=arguments.restarts,
-        images=min(arguments.images, data.test.size), folded=search.folded, results=[vars(point) for point in points],
+        images=min(arguments.max_images, data.test.size), folded=search.folded,
+        results=[vars(point) for point in points],
     )  # fmt: skip
 
 
@@ -67,9 +68,9 @@ def budgets(arguments: argparse.Namespace) -> dict[str, list[float]]:
     from kdzoo.robust.attacks.attack_loss import check_loss
     from kdzoo.robust.attacks.budget import check_eps
 
-    for name in ("steps", "restarts", "images"):
+    for name in ("steps", "restarts", "max_images"):
         if getattr(arguments, name) < 1:
-            raise UserError(f"--{name} is {getattr(arguments, name)}; use 1 or more")
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; use 1 or more")
     check_loss(arguments.loss)
     if arguments.eps is None:
         return EPSILONS

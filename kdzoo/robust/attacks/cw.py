@@ -68,7 +68,7 @@ def cw(
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)
-        found = _attack(model, images, target, steps, searches, lr, confidence, eps)
+        found = _attack(model, images, target.long(), steps, searches, lr, confidence, eps)
         return verify_budget(found, images, "L2", eps)
 
 
@@ -122,7 +122,9 @@ def _search(
                 won = other - own > confidence
                 found |= won
                 nearer = won & (distance < shortest)
-                best[nearer], shortest[nearer] = x[nearer], distance[nearer]
+                # Not best[nearer] = ..., which would wait for the device to count them.
+                torch.where(nearer[:, None, None, None], x, best, out=best)
+                torch.where(nearer, distance, shortest, out=shortest)
             loss = distance + trade * (own - other + confidence).clamp_min(0)
             optimizer.zero_grad()
             (free.grad,) = torch.autograd.grad(loss.sum(), free)

@@ -66,7 +66,7 @@ def deepfool(
     with torch.inference_mode(False), evaluation_mode(model):
         images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)
-        found = _attack(model, images, target, steps, overshoot, candidates, eps)
+        found = _attack(model, images, target.long(), steps, overshoot, candidates, eps)
         return verify_budget(found, images, "L2", eps)
 
 

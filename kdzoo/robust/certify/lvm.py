@@ -90,8 +90,7 @@ def certify_soft(
     for logits in smoothed.blocks(image, index, n0, n):
         part = Moments.of(_outputs(chosen, logits) @ gather)
         moments = part if moments is None else moments.merge(part)
-    *mean, broken = moments.mean.tolist()
-    variance = moments.variance().clamp_min(0).tolist()[:-1]
+    (*mean, broken), (*variance, _) = torch.stack([moments.mean, moments.variance().clamp_min(0)]).tolist()
     predicted, radius = soft_radius(chosen, buckets, mean, variance, n, smoothed.sigma, alpha)
     return SoftCertificate(predicted, radius, selection, buckets, mean, variance, round(broken * n))
 
@@ -185,7 +184,7 @@ def choose_map(
             buckets = partition(outputs[:n0].sum(0)[:-1].tolist())
             sums = torch.stack([outputs[n0:, bucket].sum(1) for bucket in buckets], dim=1)
             moments = Moments.of(sums)
-            mean, variance = moments.mean.tolist(), moments.variance().clamp_min(0).tolist()
+            mean, variance = torch.stack([moments.mean, moments.variance().clamp_min(0)]).tolist()
             # n - 1 below: the largest variance of n values exceeds that of planned_n values by a hair.
             variance = [min(v, max(m * (1 - m), 0.0)) for m, v in zip(mean, variance, strict=True)]
             predicted, radius = soft_radius(chosen, buckets, mean, variance, planned_n or n, smoothed.sigma, alpha)

@@ -46,7 +46,7 @@ class EAT(AdversarialObjective):
 
     def probabilities(self) -> list[float]:
         """With which each norm is drawn for the next batch."""
-        held, seen = self.held.tolist(), self.seen.tolist()
+        held, seen = torch.stack([self.held, self.seen]).tolist()
         weights = [1 - h / s if s else 0.0 for h, s in zip(held, seen, strict=True)]
         if not all(seen) or sum(weights) == 0:
             return [1 / len(seen)] * len(seen)

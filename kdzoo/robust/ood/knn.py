@@ -67,7 +67,8 @@ class KNN(Detector):
         return seen + len(rows)
 
     def _score(self, x: Tensor) -> Tensor:
-        x = F.normalize(x.float(), dim=1).to(self.bank)
+        x = F.normalize(x.float(), dim=1)
+        self.bank = self.bank.to(x.device)  # fitted on stored features, which lie in the host's memory
         return torch.cat([self._block(x[k : k + _ROWS]) for k in range(0, len(x), _ROWS)])
 
     def _block(self, x: Tensor) -> Tensor:
