@@ -207,7 +207,7 @@ def verdict(rows: list[dict], device: str) -> list[str]:
         ("times the plain loop", own["times_plain"], times),
     ):
         told.append(
-            f"{name}: {reached:.2f}, target on a {device.upper()} {target:g}: "
+            f"{name}: {reached:.2f}, target on a {dict(cuda="GPU", cpu="CPU")[device]} {target:g}: "
             f"{'reached' if reached >= target else 'missed'}"
         )
     return told

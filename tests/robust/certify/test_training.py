@@ -114,3 +114,11 @@ def test_wrong_shapes_are_told():
     ):
         with pytest.raises(ValueError, match="expected logits|must be"):
             call()
+
+
+def test_macer_has_finite_gradients_where_the_second_vote_is_almost_nothing():
+    logits = torch.zeros(1, 2, 3)
+    logits[0, :, 0] = 6.0  # the soft votes: 1 and 2e-42, whose quantile has an infinite slope in float32
+    logits.requires_grad_()
+    sum(macer_loss(logits, torch.tensor([0, 0]), sigma=0.25)).backward()
+    assert logits.grad.isfinite().all()

@@ -33,9 +33,16 @@ def macer_loss(
     log_p = logits.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(logits))  # [B, K]
     nll = -log_p.gather(1, target[:, None]).mean()
     top, classes = (beta * logits).softmax(dim=-1).mean(dim=0).topk(2, dim=1)  # [B, 2]
-    inside = (top > 0) & (top < 1)
-    quantile = torch.special.ndtri(torch.where(inside, top, 0.5))  # 0.5: a finite stand-in with a finite gradient
-    margin = quantile[:, 0] - quantile[:, 1]
-    active = inside.all(dim=1) & (classes[:, 0] == target) & (margin <= gamma)
+    with torch.no_grad():
+        inside = ((top > 0) & (top < 1)).all(dim=1)
+        active = inside & (classes[:, 0] == target) & (_margin(top) <= gamma)
+    # A stand-in for the others: the slope at a vote of 1e-42 is infinite, and 0 times it no number.
+    margin = _margin(torch.where(active[:, None], top, 0.5))
     hinge = torch.where(active, gamma - margin, torch.zeros_like(margin)).sum() / len(target)
     return nll, strength * sigma / 2 * hinge
+
+
+def _margin(votes: Tensor) -> Tensor:
+    """[B] of the two largest soft votes [B, 2]."""
+    quantile = torch.special.ndtri(votes)
+    return quantile[:, 0] - quantile[:, 1]
