@@ -202,12 +202,13 @@ def verdict(rows: list[dict], device: str) -> list[str]:
     (own,) = (row for row in rows if row["variant"] == "kdzoo")
     share, times = TARGETS[device]
     told = []
+    place = "GPU" if device == "cuda" else "CPU"
     for name, reached, target in (
         ("share of the bare model", own["of_bare"], share),
         ("times the plain loop", own["times_plain"], times),
     ):
         told.append(
-            f"{name}: {reached:.2f}, target on a {dict(cuda="GPU", cpu="CPU")[device]} {target:g}: "
+            f"{name}: {reached:.2f}, target on a {place} {target:g}: "
             f"{'reached' if reached >= target else 'missed'}"
         )
     return told
