@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype as group_tensors
@@ -256,6 +257,9 @@ def pretended_cuda():
         for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
             stack.enter_context(mock.patch.object(torch.optim.Optimizer, name, lambda self: None, create=True))
         stack.enter_context(mock.patch.dict(os.environ, {"ACCELERATE_TORCH_DEVICE": "cuda", "KDZOO_BACKEND": "torch"}))
+        # accelerate keeps the device it first found, for as long as the process lives.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        stack.callback(AcceleratorState._reset_state, reset_partial_state=True)
         stack.enter_context(_Places())
         _waited.clear()
         yield _waited
