@@ -7,6 +7,7 @@ The wrappers run on CPU tensors with the launch itself replaced by a compilation
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from triton.compiler import ASTSource
 from kdzoo.kernels import launch
 
 SM_90 = GPUTarget("cuda", 90, 32)
+# Triton's own, where every version of it keeps it; its API for the path has changed.
+PTXAS = os.environ.get("TRITON_PTXAS_PATH") or str(Path(triton.__file__).parent / "backends/nvidia/bin/ptxas")
 POINTERS = {
     torch.float32: "*fp32",
     torch.float16: "*fp16",
@@ -61,7 +64,7 @@ def resources(call: Callable[[], object]) -> list[Resources]:
 
 
 def _compile(kernel, args: list, constants: dict, warps: int) -> Resources:
-    signature, constexprs, attributes = {}, dict(constants), {}
+    signature, constexprs, hints = {}, dict(constants), []
     for position, (name, arg) in enumerate(zip(kernel.arg_names, args, strict=False)):
         if isinstance(arg, torch.Tensor):
             signature[name], aligned = POINTERS[arg.dtype], True
@@ -73,9 +76,9 @@ def _compile(kernel, args: list, constants: dict, warps: int) -> Resources:
         else:
             signature[name], aligned = "i32" if arg < 2**31 else "i64", arg % 16 == 0
         if aligned:
-            attributes[(position,)] = [["tt.divisibility", 16]]
+            hints.append(position)
     signature |= {name: "constexpr" for name in constants}
-    source = ASTSource(kernel, signature, constexprs, attributes)
+    source = _source(kernel, signature, constexprs, hints)
     binary = triton.compile(source, target=SM_90, options={"num_warps": warps})
     registers, spills = _ptxas(binary.asm["ptx"])
     return Resources(
@@ -90,12 +93,22 @@ def _compile(kernel, args: list, constants: dict, warps: int) -> Resources:
     )
 
 
+def _source(kernel, signature: dict, constexprs: dict, aligned: list[int]) -> ASTSource:
+    """What to compile; ``aligned`` are the positions of arguments that 16 divides."""
+    try:  # before Triton 3.3: a descriptor, and no constants in the signature
+        from triton.backends.compiler import AttrsDescriptor
+    except ImportError:
+        return ASTSource(kernel, signature, constexprs, {(i,): [["tt.divisibility", 16]] for i in aligned})
+    variable = {name: kind for name, kind in signature.items() if kind != "constexpr"}
+    return ASTSource(kernel, variable, constexprs, AttrsDescriptor.from_hints(dict.fromkeys(aligned, 16)))
+
+
 def _ptxas(ptx: str) -> tuple[int, int]:
     """Registers and spilled bytes (stores and loads) as the assembler reports them."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)
-        command = [triton.knobs.nvidia.ptxas.path, "-v", "--gpu-name=sm_90a", str(source), "-o", f"{folder}/out"]
+        command = [PTXAS, "-v", "--gpu-name=sm_90a", str(source), "-o", f"{folder}/out"]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stderr.replace(",", "").split()
     registers = int(report[report.index("registers") - 1])
     spills = sum(int(report[i - 3]) for i, word in enumerate(report) if word in ("stores", "loads"))
