@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from kdzoo.kernels.cpu_rows import by_blocks, row_dot
+from kdzoo.kernels.native import OUTCOMES
 
 # exp(-80), and its reciprocal times any number of classes, are normal float32.
 WIDEST = {torch.float32: 80.0, torch.float64: 680.0}
@@ -16,13 +17,28 @@ def ranking(teacher: Tensor, label: Tensor, order: Tensor | None = None) -> Tens
         teacher: [n, C].
         label: [n, 1].
         order: ``teacher.argsort(dim=1, stable=True)`` of any integer type, where it is known.
+
+    Raises:
+        IndexError: an order that is no permutation, as from the C code; looked at on the CPU only.
     """
     if order is None:
         return teacher.scatter(1, label, torch.inf).argsort(dim=1, stable=True)
     order = order.long()
+    _check(order)
     at = (order == label).to(torch.uint8).argmax(dim=1, keepdim=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return order.gather(1, (places + (places >= at)).clamp_max_(order.shape[1] - 1)).scatter(1, _last(order), label)
+
+
+def _check(order: Tensor) -> None:
+    """A class that is there twice would leave another's gradient unwritten."""
+    if not order.is_cpu or torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
+        return
+    least, most = (x.item() for x in order.aminmax()) if order.numel() else (0, 0)
+    whole = 0 <= least and most < order.shape[1]
+    if not whole or not torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, True).all():
+        kind, text = OUTCOMES[3]
+        raise kind(text)
 
 
 def _last(order: Tensor) -> Tensor:

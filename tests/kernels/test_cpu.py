@@ -204,6 +204,18 @@ def test_plds_order_can_be_given(kind):
     torch.testing.assert_close(KF.pld(student, teacher, target, 4.0, 0.3, order=order, **EAGER), expected_rows)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_plds_order_is_a_permutation_or_told(dtype):
+    student, teacher, target = drawn(3, 5)
+    twice = torch.tensor([[0, 0, 1, 2, 3]] * 3)  # without class 4, whose gradient nobody would write
+    for order in (torch.full((3, 5), 7), torch.full((3, 5), -1), torch.zeros(3, 5, dtype=torch.long), twice):
+        for backend in ("auto", "torch"):
+            with pytest.raises(IndexError, match="order is no permutation"):
+                KF.pld(student.to(dtype), teacher.to(dtype), target % 4, order=order, backend=backend)
+        with pytest.raises(IndexError, match="order is no permutation"):
+            found("pld", student.to(dtype), teacher.to(dtype), target % 4, order=order)
+
+
 GOLDEN = {
     "kd_T4": ("kd", dict(temperature=4.0, standardize=False)),
     "lskd_T2": ("kd", dict(temperature=2.0, standardize=True)),

@@ -38,13 +38,16 @@ def pld(
         order: [B, C] of any integer type, ``teacher_logits.argsort(dim=1, stable=True)``, where it is known: a
             frozen teacher's ranks depend on neither student nor label, and sorting is most of the loss's time.
 
+    Raises:
+        IndexError: on the CPU, an order that is no permutation; on a GPU nobody looks, and the gradient is wrong.
+
     Source: Bassam et al., PLD: A Choice-Theoretic List-Wise Knowledge Distillation, NeurIPS 2025 (Appendix C).
 
     Example:
         >>> loss = pld(student_logits, teacher_logits, target, temperature=1.0)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits, look=False)
+    student, teacher = check_pair(student_logits, teacher_logits, look=False, wide=False)
     label = check_labels(target, student)
     check_temperature(temperature)
     check_weight(ce_weight, "ce_weight")
