@@ -108,7 +108,11 @@ def _forward(
 
 def _save(ctx, name, student, teacher, target, grad, parameters, reduction, engine) -> None:
     order = parameters.get("order")
-    ctx.save_for_backward(student, teacher, target, grad, order)
+    held = [student, teacher, target, grad, order]
+    # Autograd refuses to save what was made in inference mode, as a teacher's logits are. Nothing can write to it any
+    # more, and it has no gradient: kept aside it is as safe.
+    ctx.aside = {i: held[i] for i in (1, 2, 4) if held[i] is not None and held[i].is_inference()}
+    ctx.save_for_backward(*(None if i in ctx.aside else x for i, x in enumerate(held)))
     kept = parameters if order is None else {**parameters, "order": None}
     ctx.call = name, kept, reduction, engine
 
@@ -120,7 +124,7 @@ def _kept_graph() -> bool:
 
 
 def _backward(ctx, grad_loss: Tensor, own: bool = False) -> Tensor:
-    student, teacher, target, grad, order = ctx.saved_tensors
+    student, teacher, target, grad, order = (ctx.aside.get(i, x) for i, x in enumerate(ctx.saved_tensors))
     name, parameters, reduction, engine = ctx.call
     if torch.is_grad_enabled():
         parameters = parameters if order is None else {**parameters, "order": order}

@@ -131,6 +131,31 @@ def test_the_teacher_and_a_student_without_gradient_cost_none():
         assert torch.equal(KF.kd(student, teacher), loss)
 
 
+@pytest.mark.parametrize("name", [name for name, (has_teacher, *_) in CALLS.items() if has_teacher])
+def test_the_teachers_logits_may_be_made_in_inference_mode(name):
+    student, teacher, target, parameters = drawn(name)
+    with torch.inference_mode():
+        frozen = teacher.clone()
+    found = []
+    for given in (teacher, frozen):
+        loss = call(name, student, given, target, "mean", "cpu", **parameters)
+        (slope,) = torch.autograd.grad(loss, student, retain_graph=True)
+        (again,) = torch.autograd.grad(loss, student, create_graph=True)
+        found.append((slope, again, torch.autograd.grad(again.square().sum(), student)[0]))
+    for left, right in zip(*found, strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_compiled_loss_takes_such_a_teacher():
+    torch.compiler.reset()
+    student = torch.randn(4, 5, requires_grad=True)
+    with torch.inference_mode():
+        teacher = torch.randn(4, 5)
+    compiled = torch.compile(lambda s: KF.kd(s, teacher), fullgraph=True, backend="aot_eager")
+    plain = torch.autograd.grad(KF.kd(student, teacher.clone(), backend="torch"), student)[0]
+    torch.testing.assert_close(torch.autograd.grad(compiled(student), student)[0], plain)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_survives_a_loss_scale(dtype):
     # Over 4096 rows the mean's gradients are below float16's smallest number, and a loss scale is to lift them.
