@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdzoo.heads import ArcFaceHead, CosFaceHead
 from kdzoo.heads.svm import l2_svm_loss
@@ -84,6 +85,54 @@ def test_triton_through_the_interpreter(name, pair):
     eager = CALLS[name](*pair, target, backend="torch")
     torch.testing.assert_close(loss, eager, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(grad, torch.autograd.grad(eager, pair[0])[0], rtol=1e-5, atol=1e-6)
+
+
+class Made(TorchDispatchMode):
+    """Types of the [4, 6] tensors that operations make anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.types = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **kwargs or {})
+        if isinstance(made, torch.Tensor) and made.shape == (4, 6):
+            self.types.add(made.dtype)
+        return made
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "pld_topk"])  # whose selection is in float32
+def test_the_kernel_alone_widens_half_precision(name, dtype, pair):
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("the kernels are compiled here, not interpreted")
+    student, teacher = (x.detach().to(dtype) for x in pair)
+    student.requires_grad_()
+    target = torch.tensor([0, 5, 2, 2])
+    with Made() as made:
+        loss = CALLS[name](student, teacher, target, backend="triton")
+        (grad,) = torch.autograd.grad(loss, student)
+    assert made.types == {dtype} and not dispatch._failed  # a float32 copy of the batch would cost more than the loss
+    wide = student.detach().float().requires_grad_()
+    eager = CALLS[name](wide, teacher.float(), target, backend="torch")
+    torch.testing.assert_close(loss, eager, rtol=1e-5, atol=1e-5)
+    wanted = torch.autograd.grad(eager, wide)[0]
+    torch.testing.assert_close(grad, wanted.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_reference_widens_half_precision(name, pair):
+    student, teacher = (x.detach().bfloat16() for x in pair)
+    target = torch.tensor([0, 5, 2, 2])
+    wide = CALLS[name](student.float(), teacher.float(), target, backend="torch")
+    assert torch.equal(CALLS[name](student, teacher, target, backend="torch"), wide)
+
+
+def test_soft_labels_of_half_precision_logits_keep_their_digits():
+    logits, soft = torch.randn(3, 7).bfloat16(), torch.rand(3, 7)
+    soft = soft / soft.sum(dim=1, keepdim=True)
+    assert torch.equal(KF.cross_entropy(logits, soft), KF.cross_entropy(logits.float(), soft))
 
 
 def test_dist_and_the_heads_take_their_kernels(pair, monkeypatch):

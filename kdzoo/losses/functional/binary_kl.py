@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_pair, check_temperature, reduce
+from kdzoo.losses.functional.checks import check_pair, check_temperature, reduce, widen
 
 
 def binary_kl(
@@ -31,10 +31,10 @@ def binary_kl(
         >>> loss = binary_kl(student_logits, teacher_logits, temperature=2.0)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits)
+    student, teacher = check_pair(student_logits, teacher_logits, wide=False)
     check_temperature(temperature)
     loss = fused("binary_kl", backend, student_logits, teacher_logits, None, reduction, temperature=temperature)
-    return reduce(_rows(student, teacher, None, temperature), reduction) if loss is None else loss
+    return reduce(_rows(widen(student), widen(teacher), None, temperature), reduction) if loss is None else loss
 
 
 @reference("binary_kl")

@@ -5,7 +5,15 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_pair, check_target, check_temperature, check_weight, checked, reduce
+from kdzoo.losses.functional.checks import (
+    check_pair,
+    check_target,
+    check_temperature,
+    check_weight,
+    checked,
+    reduce,
+    widen,
+)
 from kdzoo.losses.functional.kd import kd_rows
 
 
@@ -39,14 +47,14 @@ def ce_kd(
         >>> loss = ce_kd(student_logits, teacher_logits, labels, ce_weight=0.1, kd_weight=0.9)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits, look=False)
+    student, teacher = check_pair(student_logits, teacher_logits, look=False, wide=False)
     target = check_target(target, student)
     check_weight(ce_weight, "ce_weight")
     check_weight(kd_weight, "kd_weight")
     check_temperature(temperature)
     options = dict(ce_weight=ce_weight, kd_weight=kd_weight, temperature=temperature, standardize=standardize)
     loss = fused("ce_kd", backend, student_logits, teacher_logits, target, reduction, **options)
-    loss = reduce(_rows(student, teacher, target, **options), reduction) if loss is None else loss
+    loss = reduce(_rows(widen(student), widen(teacher), target, **options), reduction) if loss is None else loss
     return checked(loss, student, teacher)
 
 

@@ -21,50 +21,55 @@ def full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def check_logits(logits: Tensor, name: str, look: bool = True) -> Tensor:
-    """Widened ``logits``; ValueError unless they are a floating [B, C] with B >= 1 and C >= 2, without NaN."""
+def check_logits(logits: Tensor, name: str, look: bool = True, wide: bool = True) -> Tensor:
+    """Widened ``logits``; ValueError unless they are a floating [B, C] with B >= 1 and C >= 2, without NaN.
+
+    ``wide=False`` gives them as they are, for a loss that may be fused: a kernel widens in registers, and a copy in
+    float32 would take it longer than the loss.
+    """
     shape = logits.shape  # each look at it makes a new one
     if len(shape) != 2 or not logits.is_floating_point():
         raise ValueError(f"{name} must be floating logits [B, C], got {logits.dtype} {list(shape)}")
     if shape[0] < 1 or shape[1] < 2:
         raise ValueError(f"{name} must have at least 1 row and at least 2 classes, got {list(shape)}")
-    wide = widen(logits)
     # The sum is NaN wherever an entry is, and a tenth of the price of isnan; it is so for inf - inf, too.
-    if look and _visible(wide) and isnan(wide.detach().sum().item()) and wide.isnan().any():
-        raise ValueError(f"{name} must be numbers, got NaN in row {int(wide.isnan().any(dim=1).nonzero()[0])}")
-    return wide
+    if look and _visible(logits) and isnan(logits.detach().sum().item()) and logits.isnan().any():
+        raise ValueError(f"{name} must be numbers, got NaN in row {int(logits.isnan().any(dim=1).nonzero()[0])}")
+    return widen(logits) if wide else logits
 
 
 def check_pair(
-    student: Tensor, other: Tensor, name: str = "teacher_logits", detach: bool = True, look: bool = True
+    student: Tensor, other: Tensor, name: str = "teacher_logits", detach: bool = True, look: bool = True,
+    wide: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Both widened, the other (the teacher) detached; ValueError unless they have one shape [B, C].
 
-    ``look=False`` leaves NaN to :func:`checked`, for losses that are NaN wherever a logit is.
+    ``look=False`` leaves NaN to :func:`checked`, for losses that are NaN wherever a logit is. ``wide=False`` as for
+    :func:`check_logits`.
     """
     if student.shape != other.shape:
         shapes = f"{list(student.shape)} and {list(other.shape)}"
         raise ValueError(f"student_logits and {name} must have one shape, got {shapes}")
     other = other.detach() if detach else other
-    return check_logits(student, "student_logits", look), check_logits(other, name, look)
+    return check_logits(student, "student_logits", look, wide), check_logits(other, name, look, wide)
 
 
 def checked(loss: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
     """``loss`` itself; ValueError where it is NaN because a logit is. One number tells, instead of all logits."""
     if _visible(loss) and isnan(loss.item() if loss.ndim == 0 else loss.detach().sum().item()):
-        check_pair(student, teacher)
+        check_pair(student, teacher, wide=False)
     return loss
 
 
 def check_target(target: Tensor, logits: Tensor) -> Tensor:
-    """Class indices [B] as int64, or soft labels [B, C] in the type of ``logits``.
+    """Class indices [B] as int64, or soft labels [B, C] in the type of the widened ``logits``.
 
     Raises:
         ValueError: another shape or type; on the CPU also an index or a soft label out of range.
     """
     size, classes = logits.shape
     if target.shape == logits.shape:
-        target = target.to(logits.dtype)
+        target = target.to(torch.promote_types(logits.dtype, torch.float32))
         if _visible(target) and not _between(target.detach(), 0.0, 1.0 + 1e-3):
             raise ValueError("target must hold soft labels between 0 and 1, got others (NaN, or logits?)")
         return target

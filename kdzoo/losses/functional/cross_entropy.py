@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_logits, check_target, reduce
+from kdzoo.losses.functional.checks import check_logits, check_target, reduce, widen
 
 
 def cross_entropy(
@@ -24,12 +24,12 @@ def cross_entropy(
         >>> loss = cross_entropy(logits, labels, label_smoothing=0.1)
         >>> loss.backward()
     """
-    wide = check_logits(logits, "logits")
+    given = check_logits(logits, "logits", wide=False)
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    target = check_target(target, wide)
+    target = check_target(target, given)
     loss = fused("cross_entropy", backend, logits, None, target, reduction, label_smoothing=label_smoothing)
-    return reduce(_rows(wide, None, target, label_smoothing), reduction) if loss is None else loss
+    return reduce(_rows(widen(given), None, target, label_smoothing), reduction) if loss is None else loss
 
 
 @reference("cross_entropy")

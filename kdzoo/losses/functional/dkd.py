@@ -10,7 +10,15 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, check_weight, checked, reduce
+from kdzoo.losses.functional.checks import (
+    check_labels,
+    check_pair,
+    check_temperature,
+    check_weight,
+    checked,
+    reduce,
+    widen,
+)
 from kdzoo.losses.functional.non_target import label_mask, non_target
 from kdzoo.losses.functional.standardize import z_scores
 
@@ -54,7 +62,7 @@ def dkd(
         >>> loss = dkd(student_logits, teacher_logits, target, alpha=1.0, beta=2.0)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits, look=False)
+    student, teacher = check_pair(student_logits, teacher_logits, look=False, wide=False)
     label = check_labels(target, student)
     check_weight(alpha, "alpha")
     check_weight(beta, "beta")
@@ -63,7 +71,7 @@ def dkd(
         _warn_of_two_classes()
     options = dict(alpha=alpha, beta=beta, temperature=temperature, standardize=standardize)
     loss = fused("dkd", backend, student_logits, teacher_logits, label, reduction, **options)
-    loss = reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+    loss = reduce(_rows(widen(student), widen(teacher), label, **options), reduction) if loss is None else loss
     return checked(loss, student, teacher)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_pair, check_temperature, checked, reduce
+from kdzoo.losses.functional.checks import check_pair, check_temperature, checked, reduce, widen
 from kdzoo.losses.functional.standardize import z_scores
 
 
@@ -38,11 +38,11 @@ def kd(
         >>> loss = kd(student_logits, teacher_logits, temperature=2.0, standardize=True)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits, look=False)
+    student, teacher = check_pair(student_logits, teacher_logits, look=False, wide=False)
     check_temperature(temperature)
     options = dict(temperature=temperature, standardize=standardize)
     loss = fused("kd", backend, student_logits, teacher_logits, None, reduction, **options)
-    loss = reduce(kd_rows(student, teacher, None, **options), reduction) if loss is None else loss
+    loss = reduce(kd_rows(widen(student), widen(teacher), None, **options), reduction) if loss is None else loss
     return checked(loss, student, teacher)
 
 

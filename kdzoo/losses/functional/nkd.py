@@ -5,7 +5,15 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, check_weight, checked, reduce
+from kdzoo.losses.functional.checks import (
+    check_labels,
+    check_pair,
+    check_temperature,
+    check_weight,
+    checked,
+    reduce,
+    widen,
+)
 from kdzoo.losses.functional.non_target import label_mask, non_target
 
 
@@ -40,13 +48,13 @@ def nkd(
         >>> loss = nkd(student_logits, teacher_logits, target, gamma=3.5, temperature=3.0)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits, look=False)
+    student, teacher = check_pair(student_logits, teacher_logits, look=False, wide=False)
     label = check_labels(target, student)
     check_weight(gamma, "gamma")
     check_temperature(temperature)
     options = dict(gamma=gamma, temperature=temperature)
     loss = fused("nkd", backend, student_logits, teacher_logits, label, reduction, **options)
-    loss = reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+    loss = reduce(_rows(widen(student), widen(teacher), label, **options), reduction) if loss is None else loss
     return checked(loss, student, teacher)
 
 

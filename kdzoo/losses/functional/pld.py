@@ -6,7 +6,15 @@ from torch import Tensor
 from kdzoo.kernels.cpu_pld import ranking
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, check_weight, checked, reduce
+from kdzoo.losses.functional.checks import (
+    check_labels,
+    check_pair,
+    check_temperature,
+    check_weight,
+    checked,
+    reduce,
+    widen,
+)
 
 
 def pld(
@@ -55,7 +63,7 @@ def pld(
         raise ValueError(f"order must be integers {list(student.shape)}, got {order.dtype} {list(order.shape)}")
     options = dict(temperature=temperature, ce_weight=ce_weight, order=order)
     loss = fused("pld", backend, student_logits, teacher_logits, label, reduction, **options)
-    loss = reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+    loss = reduce(_rows(widen(student), widen(teacher), label, **options), reduction) if loss is None else loss
     return checked(loss, student, teacher)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from kdzoo.kernels.cpu_pld_topk import leading
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, reduce
+from kdzoo.losses.functional.checks import check_labels, check_pair, check_temperature, reduce, widen
 
 MOST = 4096  # places, as the Triton kernel holds them in registers
 
@@ -43,14 +43,14 @@ def pld_topk(
         >>> loss = pld_topk(student_logits, teacher_logits, target, k=50)
         >>> loss.backward()
     """
-    student, teacher = check_pair(student_logits, teacher_logits)
+    student, teacher = check_pair(student_logits, teacher_logits, wide=False)
     label = check_labels(target, student)
     check_temperature(temperature)
     if not isinstance(k, int) or not 1 <= k <= MOST:
         raise ValueError(f"k must be a whole number from 1 to {MOST}, got {k}; pld has terms for all classes")
     options = dict(k=k, temperature=temperature)
     loss = fused("pld_topk", backend, student_logits, teacher_logits, label, reduction, **options)
-    return reduce(_rows(student, teacher, label, **options), reduction) if loss is None else loss
+    return reduce(_rows(widen(student), widen(teacher), label, **options), reduction) if loss is None else loss
 
 
 @reference("pld_topk")

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdzoo.kernels.dispatch import fused
 from kdzoo.kernels.ops import reference
-from kdzoo.losses.functional.checks import check_logits, check_target, reduce
+from kdzoo.losses.functional.checks import check_logits, check_target, reduce, widen
 from kdzoo.losses.functional.labels import label_loss
 
 
@@ -33,10 +33,10 @@ def stablemax_cross_entropy(
         >>> loss = stablemax_cross_entropy(logits, labels)
         >>> loss.backward()
     """
-    wide = check_logits(logits, "logits")
-    target = check_target(target, wide)
+    given = check_logits(logits, "logits", wide=False)
+    target = check_target(target, given)
     loss = fused("stablemax_cross_entropy", backend, logits, None, target, reduction)
-    return reduce(_rows(wide, None, target), reduction) if loss is None else loss
+    return reduce(_rows(widen(given), None, target), reduction) if loss is None else loss
 
 
 @reference("stablemax_cross_entropy")
