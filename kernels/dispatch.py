@@ -112,12 +112,13 @@ def _engine(name: str, backend: str, student: Tensor, parameters: dict) -> str |
 def _covered(student: Tensor, teacher: Tensor | None, target: Tensor | None, parameters: dict) -> bool:
     if teacher is not None and (teacher.dtype == torch.float64) != (student.dtype == torch.float64):
         return False
-    # C would read another device's address as its own, and die of it; the reference's error says what is wrong.
-    on_cpu = student.is_cpu
-    if teacher is not None and teacher.is_cpu != on_cpu or target is not None and target.is_cpu != on_cpu:
+    # C, or a kernel on another GPU, would read a foreign address as its own, and die of it; the reference's error says
+    # what is wrong.
+    device = student.device
+    if teacher is not None and teacher.device != device or target is not None and target.device != device:
         return False
     for name, value in parameters.items():
-        if isinstance(value, Tensor) and (name != "order" or value.is_cpu != on_cpu):
+        if isinstance(value, Tensor) and (name != "order" or value.device != device):
             return False
     if target is not None and target.ndim != 1:
         return False

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdzoo.heads import ArcFaceHead, CosFaceHead
@@ -133,6 +134,17 @@ def test_soft_labels_of_half_precision_logits_keep_their_digits():
     logits, soft = torch.randn(3, 7).bfloat16(), torch.rand(3, 7)
     soft = soft / soft.sum(dim=1, keepdim=True)
     assert torch.equal(KF.cross_entropy(logits, soft), KF.cross_entropy(logits.float(), soft))
+
+
+def test_a_label_on_another_gpu_takes_no_kernel():
+    with FakeTensorMode():
+        first, second = (torch.zeros(4, dtype=torch.int64, device=f"cuda:{i}") for i in (0, 1))
+        student, teacher = torch.zeros(2, 4, 6, device="cuda:0")
+        order = torch.zeros(4, 6, dtype=torch.int64, device="cuda:1")
+        assert dispatch._covered(student, teacher, first, {})
+        assert not dispatch._covered(student, teacher, second, {})
+        assert not dispatch._covered(student, teacher.to("cuda:1"), first, {})
+        assert not dispatch._covered(student, teacher, first, dict(order=order))
 
 
 def test_dist_and_the_heads_take_their_kernels(pair, monkeypatch):
