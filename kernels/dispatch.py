@@ -75,7 +75,8 @@ def engine_by_chunks(backend: str, features: Tensor) -> str | None:
     chosen = _chosen(backend)
     if chosen == "auto":
         kernel = features.device.type == "cuda" and features.dtype != torch.float64 and _runs_triton("cuda")
-        return "triton" if kernel else "cpu"
+        narrow = kernel and features.dtype == torch.bfloat16
+        return "triton" if kernel and (not narrow or _has_bfloat16(features.device.index)) else "cpu"
     return _engine("kd", chosen, features, {})
 
 
@@ -121,6 +122,9 @@ def _covered(student: Tensor, teacher: Tensor | None, target: Tensor | None, par
         if isinstance(value, Tensor) and (name != "order" or value.device != device):
             return False
     if target is not None and target.ndim != 1:
+        return False
+    narrow = student.dtype == torch.bfloat16 or teacher is not None and teacher.dtype == torch.bfloat16
+    if narrow and student.is_cuda and not _has_bfloat16(device.index):
         return False
     # Neither vmap nor forward-mode derivatives are defined for the operators.
     return torch.compiler.is_compiling() or not (
@@ -200,6 +204,13 @@ def _runs_triton(device: str) -> bool:
     if device not in ("cuda", "cpu") or _triton() is None:
         return False
     return device == "cuda" or _interpreted()
+
+
+@torch.compiler.assume_constant_result
+def _has_bfloat16(index: int) -> bool:
+    """Before compute capability 8.0 (a T4 has 7.5) no kernel with bfloat16 compiles, and one that failed is not tried
+    again, whatever the type."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(index) >= (8, 0)
 
 
 def _interpreted() -> bool:

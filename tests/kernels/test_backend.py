@@ -147,6 +147,19 @@ def test_a_label_on_another_gpu_takes_no_kernel():
         assert not dispatch._covered(student, teacher, first, dict(order=order))
 
 
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0)])
+def test_bfloat16_takes_no_kernel_on_a_gpu_without_it(capability, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(dispatch, "_runs_triton", lambda device: True)
+    new = capability >= (8, 0)
+    with FakeTensorMode():
+        wide, narrow = (torch.zeros(4, 6, device="cuda:0", dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+        assert dispatch._covered(narrow, narrow, None, {}) == dispatch._covered(wide, narrow, None, {}) == new
+        assert dispatch._covered(wide, wide, None, {}) and dispatch._covered(wide.half(), None, None, {})
+        assert dispatch.engine_by_chunks("auto", narrow) == ("triton" if new else "cpu")
+        assert dispatch.engine_by_chunks("auto", wide) == "triton"
+
+
 def test_dist_and_the_heads_take_their_kernels(pair, monkeypatch):
     pytest.importorskip("triton")
     if torch.cuda.is_available():
