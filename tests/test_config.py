@@ -153,6 +153,12 @@ def test_merge_is_associative_where_dicts_meet_dicts(a, b, c):
     assert merge(merge(a, b), c) == merge(a, merge(b, c))
 
 
+def test_dual_head_kd_on_imagenet_has_its_authors_batch_and_rate():
+    config = Config.from_file(ROOT / "configs/imagenet/resnet34-resnet18_dhkd.py").to_dict()
+    assert config["batch_size"] == 256
+    assert config["optimizer"] == dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_our_configs_load_in_mmengine_to_the_same_dict(path):
     mmengine = pytest.importorskip("mmengine.config")
