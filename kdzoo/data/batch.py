@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 
@@ -35,12 +36,13 @@ class Loader(Protocol):
     """One part (train or test) of a data set, in batches.
 
     ``len(loader)`` is the number of batches an epoch gives this process; ``size`` the images of
-    the set; ``views`` how many distinct augmented views an image has (``None``: unbounded);
-    ``augment_id`` names the augmentation with its parameters; ``broken`` lists files that
-    could not be read.
+    the set; ``labels`` their classes [size] int64, before anything mixes them; ``views`` how many distinct
+    augmented views an image has (``None``: unbounded); ``augment_id`` names the augmentation with its
+    parameters; ``broken`` lists files that could not be read.
     """
 
     size: int
+    labels: np.ndarray
     views: int | None
     augment_id: str
     broken: list[str]

@@ -34,7 +34,7 @@ class MemoryLoader:
     ):
         self.size, self.views, self.augment_id = len(labels), pipeline.views, pipeline.augment_id
         self.broken: list[str] = []
-        self._arrays = images, labels
+        self.labels, self._arrays = labels, (images, labels)
         self._plan, self._pipeline, self._second, self._device = plan, pipeline, second, device
         self._labels = torch.from_numpy(labels).to(device)
         store = torch.from_numpy(images)

@@ -100,7 +100,7 @@ class StreamLoader:
     def __init__(
         self, pictures: Pictures, plan: TrainPlan | TestPlan, pipeline: Pipeline, device: torch.device, workers: int
     ):
-        self.size, self.broken = len(pictures), []
+        self.size, self.labels, self.broken = len(pictures), pictures.labels, []
         self.views = pipeline.views if pictures.crop is None else None
         cut = repr(pictures.crop) if pictures.crop else f"Resize({pictures.resize}) + CenterCrop({pictures.shape[-1]})"
         self.augment_id = f"{cut} + {pipeline.augment_id}" if pipeline.steps else cut

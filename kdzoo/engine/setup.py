@@ -148,7 +148,7 @@ def build_training(experiment: Experiment, device: str | None = None) -> Trainin
     context = loss_context(student, teacher, example, data.train.size, experiment.epochs)
     if len(teacher_networks) == 1 and (classifier := classifier_of(teacher.network)) is not None:
         context["teacher_classifier"] = classifier
-    context["student_head"] = student.head
+    context |= dict(student_head=student.head, train_labels=torch.tensor(data.train.labels))
     terms = build_terms(experiment.losses, **context)
     distiller = Distiller(student, terms, teacher, align=experiment.align_gradients)
     _check_combination(experiment, settings, distiller, accelerator)

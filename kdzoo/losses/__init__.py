@@ -6,8 +6,8 @@ Attributes tell the Distiller what to hand it, all ``False`` where absent: ``nee
 ``needs_features`` (stage maps of both models, beyond the logits), ``needs_index`` (positions in
 the training set) and ``needs_second`` (a second view of the images). A constructor that has to know shapes takes
 them by keyword from what the Distiller's ``loss_context`` offers: ``student_example`` and
-``teacher_example`` (outputs of two images), ``num_classes``, ``train_size``, ``epochs``. A method
-``set_epoch(epoch)`` is called as each epoch begins, from 0.
+``teacher_example`` (outputs of two images), ``num_classes``, ``train_size``, ``epochs``, and in a training also
+``train_labels`` ([train_size] int64). A method ``set_epoch(epoch)`` is called as each epoch begins, from 0.
 """
 
 from collections.abc import Mapping

@@ -51,14 +51,16 @@ class CRD(nn.Module):
         momentum: :math:`\mu`, 0.5; in [0, 1).
         student_example, teacher_example: outputs with pooled features, which the embeddings are made from.
         train_size: N, the number of training images.
+        train_labels: [N] int64, their classes, where they are known beforehand.
 
     Published weight: 0.8, beside cross-entropy 1.
 
     Source: Tian et al., Contrastive Representation Distillation, ICLR 2020; defaults and Z from
     RepDistiller, as in mdistiller. Different here: scores stay logarithms, so their 1e-7 in h's
     denominator is not needed; a zero embedding stays zero instead of NaN; and the negatives, which their data set
-    draws from other classes (without replacement where it can), are drawn here on the device, the classes
-    learnt as images pass by. A mixed image counts as the one whose index it carries. Under
+    draws from other classes (without replacement where it can), are drawn here on the device; without
+    ``train_labels`` the classes are learnt as images pass by. A mixed image counts as the one whose index it carries,
+    which only ``train_labels`` can tell: without them it counts as its target's largest class. Under
     DDP each process refreshes its own images and the first process's buffers win.
 
     Example:
@@ -80,6 +82,7 @@ class CRD(nn.Module):
         student_example: ModelOutput,
         teacher_example: ModelOutput | None,
         train_size: int,
+        train_labels: Tensor | None = None,
     ):
         super().__init__()
         if min(dim, negatives, train_size) < 1:
@@ -93,7 +96,9 @@ class CRD(nn.Module):
         bound = (3 / dim) ** 0.5  # uniform in +-bound: length 1 on average
         self.register_buffer("student_memory", torch.empty(train_size, dim).uniform_(-bound, bound))
         self.register_buffer("teacher_memory", torch.empty(train_size, dim).uniform_(-bound, bound))
-        self.register_buffer("labels", torch.full((train_size,), -1))  # -1: not seen yet
+        self.knows_labels = train_labels is not None
+        labels = check_train_labels(train_labels, train_size) if self.knows_labels else torch.full((train_size,), -1)
+        self.register_buffer("labels", labels)  # -1: not seen yet
         self.register_buffer("log_z", torch.zeros(2))  # of student anchors, of teacher anchors
         self.register_buffer("has_z", torch.tensor(False))
 
@@ -101,6 +106,8 @@ class CRD(nn.Module):
         ours, theirs = pooled_pair(student, teacher, "CRD")
         index = check_index(student.index, len(ours), len(self.labels)).to(ours.device)
         label = check_labels(target, student.logits).unsqueeze(1)  # [B, 1]
+        if target.ndim == 2 and self.knows_labels:  # below a share of one half the largest class is the partner's
+            label = self.labels[index].unsqueeze(1)
         if self.training:
             self.labels[index] = label[:, 0]
         drawn = torch.randint(len(self.labels), (len(index), self.negatives), device=ours.device)
@@ -134,6 +141,12 @@ class CRD(nn.Module):
     @torch.no_grad()
     def remember(self, memory: Tensor, index: Tensor, embeddings: Tensor) -> None:
         memory[index] = unit(self.momentum * memory[index] + (1 - self.momentum) * embeddings, dim=1)
+
+
+def check_train_labels(labels: Tensor, train_size: int) -> Tensor:
+    if labels.shape != (train_size,) or labels.dtype != torch.int64:
+        raise ValueError(f"train_labels must be int64 [{train_size}], got {labels.dtype} {list(labels.shape)}")
+    return labels.clone()
 
 
 def check_index(index: Tensor | None, size: int, train_size: int) -> Tensor:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from kdzoo.config import Config
 from kdzoo.engine import train
 from kdzoo.errors import UserError
+from kdzoo.registry import DATASETS
 from kdzoo.tools.make_configs import METHODS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "cifar100"
@@ -64,6 +65,13 @@ def test_a_second_view_leaves_the_first_as_it_was(taught):
     one = run(taught | dict(student=gru, losses=silent[:1]), "one")
     two = run(taught | dict(student=gru, losses=silent, augment_second=second), "two")
     assert one["last"]["nll"] == pytest.approx(two["last"]["nll"], rel=1e-6)
+
+
+def test_mixed_images_leave_crds_classes_the_images_own(taught):
+    losses = [dict(type="CrossEntropy"), dict(type="CRD", dim=8, negatives=16)]
+    run(taught | dict(losses=losses, augment=[dict(type="Mixup", alpha=1.0)]))
+    known = torch.load("out/last/state.pt", weights_only=True)["model"]["losses.1.labels"]
+    assert known.tolist() == DATASETS.build(taught["data"]).part("train").labels.tolist()
 
 
 def test_several_teachers_are_fused(taught):

@@ -88,6 +88,22 @@ def test_crd_takes_soft_labels_and_a_target_for_a_class():
     assert torch.equal(*values)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_crd_counts_a_mixed_image_as_the_one_whose_index_it_carries(share):
+    student, teacher, target = pair()
+    known = torch.arange(TRAIN_SIZE) % 3
+    known[student.index] = target
+    soft = F.one_hot(target, 3).float()
+    mixed = share * soft + (1 - share) * soft.roll(1, dims=0)
+    values = []
+    for labels in (target, mixed):
+        loss = built("CRD", student, teacher, train_labels=known)
+        torch.manual_seed(3)
+        values.append(loss(student, teacher, labels))
+        assert torch.equal(loss.labels, known)
+    assert torch.equal(*values)
+
+
 @pytest.mark.parametrize(
     ("index", "words"),
     [
@@ -108,6 +124,10 @@ def test_crd_needs_an_index(index, words):
     [
         (lambda: CRD(momentum=1.0, train_size=5, **examples()), "momentum must be in"),
         (lambda: CRD(negatives=0, train_size=5, **examples()), "negatives and train_size must be at least 1"),
+        (
+            lambda: CRD(train_size=5, train_labels=torch.zeros(4, dtype=torch.int64), **examples()),
+            r"train_labels must be int64 \[5\]",
+        ),
         (lambda: CRD(temperature=0.0, train_size=5, **examples()), "temperature must be above 0"),
     ],
 )
