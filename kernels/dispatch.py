@@ -208,9 +208,11 @@ def _runs_triton(device: str) -> bool:
 
 @torch.compiler.assume_constant_result
 def _has_bfloat16(index: int) -> bool:
-    """Before compute capability 8.0 (a T4 has 7.5) no kernel with bfloat16 compiles, and one that failed is not tried
-    again, whatever the type."""
-    return torch.version.hip is not None or torch.cuda.get_device_capability(index) >= (8, 0)
+    """Triton 3.2, that of torch 2.6, compiles no bfloat16 before compute capability 8.0 (a T4 has 7.5), and a kernel
+    that failed is not tried again, whatever the type."""
+    version = importlib.import_module("triton").__version__
+    old = tuple(map(int, version.split(".")[:2])) < (3, 3)
+    return not old or torch.version.hip is not None or torch.cuda.get_device_capability(index) >= (8, 0)
 
 
 def _interpreted() -> bool:

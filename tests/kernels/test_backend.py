@@ -147,11 +147,12 @@ def test_a_label_on_another_gpu_takes_no_kernel():
         assert not dispatch._covered(student, teacher, first, dict(order=order))
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0)])
-def test_bfloat16_takes_no_kernel_on_a_gpu_without_it(capability, monkeypatch):
+@pytest.mark.parametrize("version, capability", [("3.2.0", (7, 5)), ("3.2.0", (8, 0)), ("3.10.1+git1", (7, 5))])
+def test_bfloat16_takes_no_kernel_where_none_compiles(version, capability, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("triton"), "__version__", version)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
     monkeypatch.setattr(dispatch, "_runs_triton", lambda device: True)
-    new = capability >= (8, 0)
+    new = version != "3.2.0" or capability >= (8, 0)
     with FakeTensorMode():
         wide, narrow = (torch.zeros(4, 6, device="cuda:0", dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
         assert dispatch._covered(narrow, narrow, None, {}) == dispatch._covered(wide, narrow, None, {}) == new
