@@ -68,8 +68,8 @@ class LinearKD(torch.autograd.Function):
     """The mean or sum of the rows' losses as one node; its gradients are ready after the forward."""
 
     @staticmethod
-    def forward(ctx, features, weight, bias, teacher, kd, options, mean):
-        need = any(ctx.needs_input_grad[:3])
+    def forward(ctx, features, weight, bias, teacher, kd, options, mean, recorded):
+        need = recorded and any(ctx.needs_input_grad[:3])  # which says yes under no_grad, too
         # float16 holds the gradient of the sum: over B it could underflow before a loss scale lifts it.
         late = mean and features.dtype == torch.float16
         scale = 1.0 / len(features) if mean and not late else 1.0
@@ -88,7 +88,7 @@ class LinearKD(torch.autograd.Function):
         asked = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
         wanted = [grad if need else None for grad, need in asked]
         grads = [None if grad is None else (widened(grad) * factor).to(ctx.dtype) for grad in wanted]
-        return *grads, None, None, None, None
+        return *grads, None, None, None, None, None
 
 
 def widened(x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kdzoo.kernels import linear_kd
 from kdzoo.losses import functional as KF
 
 
@@ -32,6 +33,17 @@ def test_it_is_kd_of_the_linear_layer(standardize, reduction, chunk):
 def test_gradients_against_finite_differences():
     *inputs, teacher = tensors(rows=3, width=2, classes=4)
     assert torch.autograd.gradcheck(lambda *own: KF.linear_kd(*own, teacher, 2.0, chunk=2), inputs)
+
+
+def test_without_a_graph_no_gradient_is_computed(monkeypatch):
+    *inputs, teacher = tensors()
+    asked, genuine = [], linear_kd.linear_kd
+    monkeypatch.setattr(linear_kd, "linear_kd", lambda *a, **kw: asked.append(kw["need_grad"]) or genuine(*a, **kw))
+    loss = KF.linear_kd(*inputs, teacher)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(KF.linear_kd(*inputs, teacher), loss)
+    assert asked == [True, False, False]
 
 
 def test_the_teacher_may_come_as_features_and_learns_nothing():

@@ -67,7 +67,8 @@ def linear_kd(
             logits = theirs if isinstance(theirs, Tensor) else F.linear(*theirs)
             return kd(F.linear(*ours), logits, reduction=reduction, backend="torch", **options)
         options |= dict(chunk=chunk)
-        return LinearKD.apply(*ours, theirs, implementation("kd", engine), options, reduction == "mean")
+        by, recorded = implementation("kd", engine), torch.is_grad_enabled()
+        return LinearKD.apply(*ours, theirs, by, options, reduction == "mean", recorded)
 
 
 def _cast(features: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
