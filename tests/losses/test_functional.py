@@ -89,3 +89,18 @@ def test_cross_entropy_takes_indices_and_soft_labels():
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("loss", [KF.cross_entropy, KF.comp_sum, KF.stablemax_cross_entropy, KF.anchored_kd, KF.z_loss])
+def test_soft_labels_that_do_not_sum_to_1_are_told(loss):
+    scores = torch.randn(3, 4)
+    for soft in (torch.full((3, 4), 0.5), torch.zeros(3, 4), torch.eye(4)[:3] * torch.tensor([[1.0], [0.9], [1.0]])):
+        with pytest.raises(ValueError, match=r"sum to 1 in each row, got sums of \S+ to \S+; divide"):
+            loss(scores, soft)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_soft_labels_of_any_precision_sum_to_1(dtype):
+    for classes in (3, 1000, 21841):
+        smoothed = torch.full((2, classes), 0.3 / classes).index_fill_(1, torch.tensor([1]), 0.7 + 0.3 / classes)
+        assert KF.cross_entropy(torch.randn(2, classes), smoothed.to(dtype)).isfinite()

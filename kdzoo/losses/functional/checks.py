@@ -10,6 +10,8 @@ from math import isnan
 import torch
 from torch import Tensor
 
+SUM_SLACK = 1e-2  # bfloat16 labels, each rounded to 0.4 % at most, are no mistake
+
 
 def widen(logits: Tensor) -> Tensor:
     """Half precision becomes float32 (the losses' small terms vanish in it); the rest stays as it is."""
@@ -65,13 +67,14 @@ def check_target(target: Tensor, logits: Tensor) -> Tensor:
     """Class indices [B] as int64, or soft labels [B, C] in the type of the widened ``logits``.
 
     Raises:
-        ValueError: another shape or type; on the CPU also an index or a soft label out of range.
+        ValueError: another shape or type; on the CPU also an index or a soft label out of range, and soft labels that
+            do not sum to 1.
     """
     size, classes = logits.shape
     if target.shape == logits.shape:
         target = target.to(torch.promote_types(logits.dtype, torch.float32))
-        if _visible(target) and not _between(target.detach(), 0.0, 1.0 + 1e-3):
-            raise ValueError("target must hold soft labels between 0 and 1, got others (NaN, or logits?)")
+        if _visible(target):
+            _check_soft(target.detach())
         return target
     if target.shape != (size,) or target.is_floating_point() or target.dtype == torch.bool:
         wanted = f"class indices [{size}] or soft labels {list(logits.shape)}"
@@ -80,6 +83,15 @@ def check_target(target: Tensor, logits: Tensor) -> Tensor:
         found = f"{int(target.min())} to {int(target.max())}"  # not all: of a large batch that is pages
         raise ValueError(f"target must hold class indices 0 to {classes - 1}, got {found}")
     return target.long()
+
+
+def _check_soft(target: Tensor) -> None:
+    if not _between(target, 0.0, 1.0 + 1e-3):
+        raise ValueError("target must hold soft labels between 0 and 1, got others (NaN, or logits?)")
+    sums = target.sum(dim=1)
+    if not _between(sums, 1 - SUM_SLACK, 1 + SUM_SLACK):
+        found = f"{sums.min():.4g} to {sums.max():.4g}"
+        raise ValueError(f"target must hold soft labels that sum to 1 in each row, got sums of {found}; divide by them")
 
 
 def check_labels(target: Tensor, logits: Tensor) -> Tensor:
