@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from autoattack_case import EPS, SHORT, example, same
@@ -305,6 +306,41 @@ def test_the_same_weights_in_another_network_are_another_model(tmp_path):
     attack.evaluate(plain.eval(), x, y, tmp_path)
     with pytest.raises(UserError, match="holds a run with model"):
         attack.evaluate(Own(torch.tanh).eval(), x, y, tmp_path)
+
+
+class Normalised(nn.Module):
+    """A network behind a mean that no state dict holds."""
+
+    def __init__(self, network, mean, as_buffer, wrap=torch.tensor):
+        super().__init__()
+        self.network = network
+        if as_buffer:
+            self.register_buffer("shift", torch.tensor([mean]), persistent=False)
+        else:
+            self.shift = wrap([mean])
+
+    def forward(self, images):
+        return self.network(images - torch.as_tensor(self.shift, dtype=images.dtype))
+
+
+def test_another_normalisation_is_another_model_whether_or_not_the_state_dict_has_it(tmp_path):
+    model, x, y = example()
+    for kind in ((True, torch.tensor), (False, torch.tensor), (False, np.array)):
+        names = [model_fingerprint(nn.Sequential(Normalised(model, mean, *kind))) for mean in (0.1, 0.5, 0.1)]
+        assert names[0] == names[2] != names[1]
+    assert model_fingerprint(Normalised(model, 0.0, True)) != model_fingerprint(model)
+    attack = AutoAttack("Linf", 0.01, "custom", SHORT[:1])
+    attack.evaluate(nn.Sequential(Normalised(model, 0.0, True)).eval(), x, y, tmp_path)
+    with pytest.raises(UserError, match="holds a run with model"):
+        attack.evaluate(nn.Sequential(Normalised(model, 0.1, True)).eval(), x, y, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_weight_that_is_made_in_every_pass_does_not_change_the_fingerprint():
+    layer = nn.utils.weight_norm(nn.Linear(3, 3))
+    other = nn.utils.weight_norm(nn.Linear(3, 3))
+    other.load_state_dict(layer.state_dict())
+    assert not torch.equal(layer.weight, other.weight) and model_fingerprint(layer) == model_fingerprint(other)
 
 
 def test_the_cards_footnote_says_what_was_measured_and_keeps_what_people_wrote(tmp_path):
