@@ -387,6 +387,7 @@ def test_union_is_the_and_of_the_norms():
         (dict(target=lambda y: y > 0), "whole numbers"),
         (dict(model=lambda m: nn.Sequential(m, nn.Threshold(1e9, float("nan"))).eval()), "are nan"),
         (dict(model=lambda m: m.train()), "training mode"),
+        (dict(model=lambda m: (m[1].train(), m)[1]), "training mode .module '1'."),
         (dict(model=lambda m: m.forward), "wrap it"),
         (dict(norm="L2", eps=14.0), "whole box"),
         (dict(norm="L1", eps=192.0), "whole box"),
