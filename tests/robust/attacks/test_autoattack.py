@@ -158,6 +158,32 @@ def test_seeds_and_one_image_at_a_time():
     assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers were used up"
 
 
+class Noisy(nn.Module):
+    """Random in evaluation mode, as a randomised defence is."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return self.network(images + 0.05 * torch.randn_like(images))
+
+
+def test_a_random_network_gives_the_same_result_in_every_run_and_share(tmp_path):
+    model, x, y = example()
+    model, results = Noisy(model).eval(), []
+    attack = AutoAttack("Linf", 0.02, "custom", [dict(name="apgd-ce", steps=4, eot=2), SHORT[3]], chunk=6)
+    for seed, shards in ((1, 1), (2, 1), (3, 2)):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        parts = [attack.evaluate(model, x, y, tmp_path / str(seed), Shard(i, shards)) for i in range(shards)]
+        assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers were used up"
+        results.append(parts[-1])
+    assert 0 < results[0].robust_accuracy < results[0].clean_accuracy
+    same(results[0], results[1])
+    same(results[0], results[2])
+
+
 def test_it_is_registered_and_returns_a_batch():
     model, x, y = example()
     attack = ATTACKS.build(dict(type="AutoAttack", eps=0.03, version="custom", attacks=SHORT))
