@@ -37,7 +37,7 @@ class Folded(nn.Module):
 
 @torch.no_grad()
 def folded_or_none(model: nn.Module, images: Tensor) -> Folded | None:
-    """The folded network; ``None`` where it can't be traced or is not the same function.
+    """The folded network; ``None`` where it can't be traced or is not the same function, rounding (TF32's too) aside.
 
     Args:
         model: images [B, C, H, W] in [0, 1] -> logits, in evaluation mode.
@@ -47,8 +47,21 @@ def folded_or_none(model: nn.Module, images: Tensor) -> Folded | None:
         network = Folded(model)
     except ValueError:
         return None
-    wanted, got = model(images), network(images)
+    wanted, got = _compared(model, network, images)
     return network if (got - wanted).abs().max() <= FOLD_TOLERANCE * wanted.abs().max().clamp_min(1) else None
+
+
+def _compared(model: nn.Module, network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of both, in float64.
+
+    On NVIDIA GPUs from Ampere on, float32 convolutions round their inputs to TF32 by default, and by more than the
+    tolerance: whether a network is folded, which is part of a result's settings, must not hang on that noise.
+    """
+    try:
+        wanted, got = (copy.deepcopy(each).double()(images.double()) for each in (model, network))
+    except (RuntimeError, TypeError):  # a device without float64, or a network that casts its images itself
+        wanted, got = model(images), network(images)
+    return wanted, got
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kdzoo.models import create_model
-from kdzoo.models.fold import Folded
+from kdzoo.models.fold import FOLD_TOLERANCE, Folded, folded_or_none
 from kdzoo.robust.certify import SmoothedClassifier
 
 
@@ -45,3 +45,41 @@ def test_what_cannot_be_traced_is_told():
 
     with pytest.raises(ValueError, match="can't be traced"):
         Folded(Branch().eval())
+
+
+def tf32_convolutions(monkeypatch):
+    """Convolutions as an Ampere GPU computes them by default: float32 inputs keep 10 bits of their mantissa."""
+    real = nn.functional.conv2d
+
+    def short(x):
+        return ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) if x.dtype == torch.float32 else x
+
+    monkeypatch.setattr(nn.functional, "conv2d", lambda x, weight, *rest: real(short(x), short(weight), *rest))
+
+
+def test_the_rounding_of_tf32_does_not_decide_whether_a_network_is_folded(monkeypatch):
+    torch.manual_seed(0)
+    model, images = randomised(create_model("resnet110", num_classes=5)), torch.rand(4, 3, 16, 16)
+    tf32_convolutions(monkeypatch)
+    with torch.no_grad():
+        wanted = model(images)
+        apart = (Folded(model)(images) - wanted).abs().max() / wanted.abs().max()
+    assert apart > FOLD_TOLERANCE, "no test: TF32's noise is below the tolerance"
+    assert folded_or_none(model, images) is not None
+
+
+def test_another_function_is_not_folded_and_a_network_that_casts_is():
+    class Casts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.norm(self.convolution(x.float()))
+            return x.mean((2, 3))
+
+    torch.manual_seed(0)
+    model, images = randomised(Casts()), torch.rand(4, 3, 8, 8)
+    assert folded_or_none(model, images) is not None
+    model.convolution.weight.data.fill_(float("nan"))
+    assert folded_or_none(model, images) is None

@@ -103,8 +103,9 @@ class APGD:
         loss = loss_for(self.loss, logits.shape[1])
         classes = [None]
         if loss.endswith("targeted"):
-            order = logits.argsort(dim=1)
-            classes = [order[:, -place] for place in range(2, min(self.targets, logits.shape[1] - 1) + 2)]
+            # Not what follows the largest logit: where two are equal, that may be the true class.
+            order = logits.scatter(1, target[:, None], -math.inf).argsort(dim=1)
+            classes = [order[:, -place] for place in range(1, min(self.targets, logits.shape[1] - 1) + 1)]
         broken = logits.argmax(dim=1) != target
         worst = images.new_full((len(images),), -math.inf)
         result = RunResult(images.clone(), broken, images.clone(), worst)

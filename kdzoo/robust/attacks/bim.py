@@ -60,8 +60,9 @@ def bim(
     check_eps(eps, "Linf")
     step_size = eps / 4 if step_size is None else step_size
     with torch.inference_mode(False), evaluation_mode(model):
-        images, target = images.detach().clone(), target.clone().long()
+        images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)
+        target = target.long()
         x = images
         for _ in range(steps):
             x = into_box(x + step_size * loss_gradient(model, x, target).sign(), images, eps)

@@ -41,7 +41,7 @@ def check_logits(logits: Tensor, target: Tensor) -> None:
         return
     if torch.isnan(logits).any():
         raise ValueError("the model's logits of clean images are nan, which no attack can raise; look at its weights")
-    low, high = torch.aminmax(target)
+    low, high = torch.aminmax(target.long())  # not every unsigned type can be compared
     if not (low >= 0) & (high < logits.shape[1]):
         raise ValueError(
             f"labels are expected in 0..{logits.shape[1] - 1}, the model's classes, but reach from {low.item()} to "

@@ -44,8 +44,9 @@ def fgsm(model: nn.Module, images: Tensor, target: Tensor, eps: float = 8 / 255)
     """
     check_eps(eps, "Linf")
     with torch.inference_mode(False), evaluation_mode(model):
-        images, target = images.detach().clone(), target.clone().long()
+        images, target = images.detach().clone(), target.clone()
         check_attack(model, images, target)
+        target = target.long()
         gradient = loss_gradient(model, images, target)
     return verify_budget(images + eps * gradient.sign(), images, "Linf", eps)
 

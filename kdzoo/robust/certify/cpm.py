@@ -8,14 +8,15 @@ from kdzoo.robust.certify.binomial import clopper_pearson_lower, clopper_pearson
 from kdzoo.robust.certify.radii import multi_radius
 
 
-def partition(selection_counts: Sequence[int]) -> list[list[int]]:
+def partition(selection_counts: Sequence[float]) -> list[list[int]]:
     """Classes in buckets: the top class, the runner-up, others that are large, and all that remain together.
 
     The rest stays one bucket as long as it has no more votes than the runner-up; its largest class is taken
     out until then. Fewer buckets leave each a larger share of alpha.
 
     Args:
-        selection_counts: [C] votes of the selection samples (n0), which the estimation does not use.
+        selection_counts: [C] votes of the selection samples (n0), which the estimation does not use; or, of soft
+            outputs, their sums, which may differ by less than 1.
 
     Returns:
         Disjoint lists of all C classes; the first is [top].
@@ -24,7 +25,7 @@ def partition(selection_counts: Sequence[int]) -> list[list[int]]:
         >>> partition([90, 6, 2, 1, 1])
         [[0], [1], [2, 3, 4]]
     """
-    counts = np.asarray(selection_counts, dtype=np.int64)
+    counts = np.asarray(selection_counts, dtype=np.float64)
     order = np.argsort(-counts, kind="stable").tolist()
     buckets, rest = [[c] for c in order[:2]], order[2:]
     while rest and counts[rest].sum() > counts[order[1]]:

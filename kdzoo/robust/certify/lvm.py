@@ -79,8 +79,7 @@ def certify_soft(
     total = torch.zeros(smoothed.num_classes + 1, dtype=torch.float64, device=smoothed.device)
     for logits in smoothed.blocks(image, index, 0, n0):
         total += _outputs(chosen, logits).sum(dim=0)
-    # Rounded, or the order of addition could decide between equal classes.
-    selection = [round(value, 6) for value in total.tolist()]
+    selection = _selection(total)
     buckets = partition(selection[:-1])
     columns = [*buckets, [smoothed.num_classes]]  # the last: non-finite logits
     gather = torch.zeros(smoothed.num_classes + 1, len(columns), dtype=torch.float64, device=smoothed.device)
@@ -139,6 +138,11 @@ def soft_radius(
     return (top, radius) if radius > 0 else (ABSTAIN, 0.0)
 
 
+def _selection(total: Tensor) -> list[float]:
+    """Sums over the selection samples; rounded, or the order of addition could decide between equal classes."""
+    return [round(value, 6) for value in total.tolist()]
+
+
 def _outputs(chosen: SimplexMap, logits: Tensor) -> Tensor:
     """[B, C + 1] float64: the map's outputs; a sample with non-finite logits gives all to the last column."""
     finite = logits.isfinite().all(dim=1, keepdim=True)
@@ -181,7 +185,7 @@ def choose_map(
         logits = torch.cat(list(smoothed.blocks(image, index, 0, n0 + n)))
         for place, chosen in enumerate(candidates):
             outputs = _outputs(chosen, logits)
-            buckets = partition(outputs[:n0].sum(0)[:-1].tolist())
+            buckets = partition(_selection(outputs[:n0].sum(0))[:-1])
             sums = torch.stack([outputs[n0:, bucket].sum(1) for bucket in buckets], dim=1)
             moments = Moments.of(sums)
             mean, variance = torch.stack([moments.mean, moments.variance().clamp_min(0)]).tolist()

@@ -273,6 +273,9 @@ def test_every_attack_refuses_labels_and_images_out_of_range(name):
         attack(Small(), images, torch.tensor([0, 7]))
     with pytest.raises(ValueError, match=r"images are expected in \[0, 1\]"):
         attack(Small(), images + 1, torch.tensor([0, 1]))
+    for wrong in (torch.tensor([0.0, 1.0]), torch.tensor([False, True])):
+        with pytest.raises(ValueError, match="target is expected as 2 class numbers"):
+            attack(Small(), images, wrong)
     with pytest.raises(ValueError, match="logits of clean images are nan"):
         attack(lambda x: x.flatten(1) * float("nan"), images, torch.tensor([0, 1]))
 
@@ -287,6 +290,24 @@ def test_images_of_inference_mode_or_with_gradients_and_short_labels_are_attacke
     found = attack(model, images.clone().requires_grad_(), target.int())
     assert not found.requires_grad
     torch.testing.assert_close(found, expected)
+    for dtype in (torch.uint8, torch.uint16):
+        torch.testing.assert_close(attack(model, images, target.to(dtype)), expected)
+
+
+class Tied(nn.Module):
+    """Five classes whose logits are rounded, as bfloat16 rounds them; 0 and 3 are equal on grey images."""
+
+    def forward(self, x):
+        value = x.flatten(1).mean(dim=1) - 0.5
+        exact = torch.stack([1 - value, value - 4, value - 5, 1 + value, value - 6], dim=1)
+        return exact + (torch.round(exact.detach() * 8) / 8 - exact.detach())
+
+
+@pytest.mark.parametrize("loss", ["ce-targeted", "dlr-targeted"])
+def test_the_first_target_is_another_class_where_logits_are_equal(loss):
+    images, target = torch.full((4, 3, 4, 4), 0.5), torch.zeros(4, dtype=torch.int64)
+    found = apgd(Tied(), images, target, "Linf", 0.1, 10, loss, targets=1)
+    assert (Tied()(found).argmax(dim=1) == 3).all()
 
 
 def test_apgd_refuses_half_precision():

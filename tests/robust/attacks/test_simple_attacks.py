@@ -56,6 +56,29 @@ def test_cw_comes_near_the_shortest_change(linear):
     assert (length >= distance * (1 - 1e-3)).all() and (length <= 1.3 * distance + 5e-3).all()
 
 
+@pytest.mark.parametrize("steps", [30, 100])
+def test_cw_moves_pixels_at_the_ends_within_few_steps(steps):
+    """As in MNIST's images; 100 steps of 0.01 alone leave 0 at 0.000004."""
+    torch.manual_seed(0)
+    weight, images = torch.randn(48), torch.randint(0, 2, (6, 3, 4, 4)).float()
+    model = Linear(weight, 0.5 * weight.sum())
+    target = model(images).argmax(dim=1)
+    found, near = cw(model, images, target, steps=steps), deepfool(model, images, target)
+    assert (model(found).argmax(dim=1) != target).all() and (model(near).argmax(dim=1) != target).all()
+    lengths = [(x - images).flatten(1).norm(dim=1) for x in (found, near)]
+    assert (lengths[0] <= 1.2 * lengths[1]).all()
+    alone = cw(model, images[:1], target[:1], steps=steps)
+    torch.testing.assert_close(alone, found[:1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_cw_refuses_half_precision_where_it_changed_nothing(linear, dtype):
+    model, images, target = linear
+    model = Linear(model.weight.to(dtype), model.offset.to(dtype))
+    with pytest.raises(ValueError, match=f"{dtype} has no room for 0 and 1; expected float32"):
+        cw(model, images.to(dtype), target)
+
+
 CASES = [
     (dict(type="FGSM", eps=0.05), float("inf"), 0.05),
     (dict(type="BIM", eps=0.05, steps=3, step_size=0.04), float("inf"), 0.05),

@@ -224,3 +224,49 @@ def test_what_has_no_bound_is_told():
             gram_bound(weight)
     with pytest.raises(ValueError, match="groups"):
         spectral_norm(nn.Conv2d(4, 4, 3, groups=2))
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Standardised(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight / weight.std(), bias)
+
+
+class Steep(nn.Sequential):
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+def test_layers_that_use_their_weights_in_their_own_way_are_refused():
+    replaced = nn.Linear(4, 4)
+    replaced.forward = lambda x: 5 * x
+    for network in (Doubled(4, 4), Standardised(3, 3, 1), Steep(nn.Linear(4, 4)), replaced):
+        with pytest.raises(ValueError, match=f"{type(network).__name__}: it is a .* with a forward of its own"):
+            network_bound(nn.Sequential(network).eval())
+    with pytest.raises(ValueError, match="Standardised: it is a Conv2d with a forward of its own"):
+        spectral_norm(Standardised(3, 3, 1))
+    with pytest.raises(ValueError, match="no bound is known for Steep"):
+        network_bound(Steep(nn.Linear(4, 4)).eval())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_weight_that_a_hook_computes_is_refused_and_a_parametrised_one_is_bounded():
+    hooked = nn.utils.weight_norm(nn.Linear(4, 4))
+    hooked.load_state_dict({key: 10 * value for key, value in hooked.state_dict().items()})  # .weight is the old one
+    with pytest.raises(ValueError, match="Linear has forward hooks"):
+        network_bound(nn.Sequential(hooked).eval())
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4).double())
+    layer.load_state_dict({key: 10 * value for key, value in layer.state_dict().items()})
+    exact = float(torch.linalg.matrix_norm(layer.weight.detach(), 2))
+    assert exact <= network_bound(nn.Sequential(layer).eval()) <= exact * (1 + 1e-9)
+
+
+def test_a_batch_norm_left_in_training_mode_is_refused():
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
+    network[1].train()
+    with pytest.raises(ValueError, match="training mode"):
+        network_bound(network)

@@ -96,6 +96,19 @@ def test_soft_beats_hard_where_votes_are_close_and_never_at_the_top():
     assert top < soft_radius(SimplexMap("hardmax"), [[0], [1]], [1.0, 0.0], [0.0, 0.0], n, 0.25, alpha)[1]
 
 
+@pytest.mark.parametrize("chosen, n0", [(SimplexMap("softmax", 0.02), 95), (SimplexMap("softmax", 2.0), 1)])
+def test_sums_of_soft_outputs_that_differ_by_less_than_one_choose_the_class(chosen, n0):
+    class Seventh(nn.Module):
+        def forward(self, images):
+            return torch.eye(10)[7].repeat(len(images), 1)
+
+    smoothed = SmoothedClassifier(Seventh().eval(), 10, 0.25)
+    found = certify_soft(smoothed, chosen, torch.rand(3, 4, 4), n0, 100_000 if n0 > 1 else 2000, 0.001)
+    assert found.buckets[0] == [7] and found.predicted == 7 and found.radius > 0
+    best, averages = choose_map(smoothed, [(0, torch.rand(3, 4, 4), 7)], n0, 500, 0.001, [chosen], planned_n=100_000)
+    assert best == chosen and averages[0] > 0
+
+
 def test_non_finite_logits_lower_the_radius():
     class Broken(nn.Module):
         def forward(self, images):

@@ -8,8 +8,11 @@ def check_images(model: nn.Module, images: Tensor, target: Tensor) -> None:
     """Raise ValueError for what can't be attacked."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is expected to be a torch module but is a {type(model).__name__}; wrap it in one")
-    if model.training:
-        raise ValueError("the model is in training mode, where batch norm and dropout change; call model.eval() first")
+    if training := [name for name, module in model.named_modules() if module.training]:
+        raise ValueError(
+            f"the model is in training mode (module {training[0] or 'itself'!r}), where batch norm and dropout change; "
+            "call model.eval() first, and make a network that is meant to be random so in evaluation mode"
+        )
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
         raise ValueError(f"images are expected as floats [N, C, H, W] but got {images.dtype} {list(images.shape)}")
     if min(images.shape[2:]) < 5:

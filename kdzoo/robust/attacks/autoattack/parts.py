@@ -1,7 +1,8 @@
 """Running one attack of the ensemble on one batch."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import torch
@@ -49,6 +50,18 @@ def perturb(
     cuda = [images.device] if images.device.type == "cuda" else []
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(cuda):
         return attack.perturb(images, target)
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's generators seeded for a random network, so that it is the same in every run, and as before afterwards."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def needs_pyautoattack(part: Part, backend: str) -> bool:

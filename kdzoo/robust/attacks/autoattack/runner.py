@@ -14,7 +14,13 @@ from kdzoo.registry import ATTACKS
 from kdzoo.robust.attacks.autoattack.estimate import Outlook, Speed
 from kdzoo.robust.attacks.autoattack.inputs import check_eps, check_images, check_labels, check_shares
 from kdzoo.robust.attacks.autoattack.network import SearchNetwork
-from kdzoo.robust.attacks.autoattack.parts import BACKENDS, needs_pyautoattack, perturb, require_pyautoattack
+from kdzoo.robust.attacks.autoattack.parts import (
+    BACKENDS,
+    needs_pyautoattack,
+    own_randomness,
+    perturb,
+    require_pyautoattack,
+)  # fmt: skip
 from kdzoo.robust.attacks.autoattack.result import AutoAttackResult, gathered
 from kdzoo.robust.attacks.autoattack.state import (
     CLEAN_WRONG,
@@ -24,7 +30,7 @@ from kdzoo.robust.attacks.autoattack.state import (
     images_fingerprint,
     model_fingerprint,
 )
-from kdzoo.robust.attacks.autoattack.versions import Part, fit_classes, parts_of
+from kdzoo.robust.attacks.autoattack.versions import Part, distinct, fit_classes, parts_of
 from kdzoo.robust.attacks.autoattack.warnings import Caution, look_at, square_gain
 from kdzoo.robust.attacks.budget import keeps_budget, within_budget
 from kdzoo.robust.certify.run import Shard
@@ -56,9 +62,9 @@ class AutoAttack:
 
     FAB and Square are pyautoattack's, APGD is kdzoo's, which works on broken images no longer, or pyautoattack's.
 
-    Images are attacked in chunks of ``chunk`` by their index, and every random number comes from a generator seeded
-    by (seed, attack, chunk number). So a result is a function of the settings, chunk among them, and not of where a
-    run was stopped or how many processes shared it, on one kind of machine.
+    Images are attacked in chunks of ``chunk`` by their index, and every random number (a random network's too) comes
+    from a generator seeded by (seed, attack, chunk number). So a result is a function of the settings, chunk among
+    them, and not of where a run was stopped or how many processes shared it, on one kind of machine.
 
     Args:
         norm: ``"Linf"``, ``"L2"`` or ``"L1"``; default Linf.
@@ -148,6 +154,14 @@ class _Evaluation:
         self.attack, self.model, self.images, self.target, self.shard = attack, model, images, target, shard
         self.device = next((tensor.device for tensor in model.state_dict().values()), images.device)
         first = images[: attack.chunk].to(self.device).float().contiguous()
+        with own_randomness(attack.seed, self.device):
+            self.look(model, first, target)
+        self.state = StateFolder(state, self.key() | settings)
+        self.mine = list(self.chunks)[shard.number :: shard.count]
+
+    def look(self, model: nn.Module, first: Tensor, target: Tensor) -> None:
+        """What has to be known of the model first: classes, signs, a network to search with, speed."""
+        attack = self.attack
         with torch.no_grad():
             self.num_classes = check_labels(model(first[:8]), target)
         self.parts, said = fit_classes(parts_of(attack.version, attack.norm, attack.attacks), self.num_classes)
@@ -159,9 +173,7 @@ class _Evaluation:
         self.search = [SearchNetwork(model, first[:8], attack.fold)]
         if attack.fast:
             self.search.insert(0, SearchNetwork(model, first[:8], attack.fold, bf16=True))
-        self.state = StateFolder(state, self.key() | settings)
         self.outlook = Outlook(self.parts, Speed.of(self.search[-1], first), self.num_classes)
-        self.mine = list(self.chunks)[shard.number :: shard.count]
 
     def key(self) -> dict[str, Any]:
         """Everything the result depends on, apart from the machine."""
@@ -196,7 +208,8 @@ class _Evaluation:
     def clean(self, number: int) -> ChunkState:
         before = time.perf_counter()
         images, target = self.batch(number)
-        predicted = self.model(images).argmax(dim=1)
+        with own_randomness(seed_of(self.attack.seed, -1, "clean", number), self.device):
+            predicted = self.model(images).argmax(dim=1)
         broken_by = torch.where(predicted == target, ROBUST, CLEAN_WRONG)
         return ChunkState(broken_by.cpu(), predicted.cpu(), [time.perf_counter() - before])
 
@@ -206,13 +219,15 @@ class _Evaluation:
         new = ChunkState(chunk.broken_by.clone(), chunk.predicted.clone(), chunk.seconds, dict(chunk.adversarial))
         images, target = (tensor.cpu() for tensor in self.batch(number))
         there, unseen = len(new.left), new.left
-        for network in self.search:
-            if len(new.left):
-                unseen = self.searched(network, new, new.left, images, target, number, place)
-        # Where rounding makes the folded network wrong on the image itself, it has nothing to attack.
-        unseen = unseen[new.broken_by[unseen] == ROBUST]
-        if len(unseen):
-            self.searched(SearchNetwork(self.model, images, fold=False), new, unseen, images, target, number, place)
+        seed = seed_of(self.attack.seed, place, self.parts[place].name, number)
+        with own_randomness(seed, self.device):
+            for network in self.search:
+                if len(new.left):
+                    unseen = self.searched(network, new, new.left, images, target, number, place)
+            # Where rounding makes the folded network wrong on the image itself, it has nothing to attack.
+            unseen = unseen[new.broken_by[unseen] == ROBUST]
+            if len(unseen):
+                self.searched(SearchNetwork(self.model, images, fold=False), new, unseen, images, target, number, place)
         took = time.perf_counter() - before
         new.seconds = [*chunk.seconds, took]
         if there:
@@ -286,12 +301,3 @@ def seed_of(seed: int, place: int, name: str, chunk: int) -> int:
     """A 63-bit seed of its own for every attack on every chunk."""
     digest = hashlib.sha256(f"{seed} {place} {name} {chunk}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """Names, with their number behind those that stood before."""
-    found: list[str] = []
-    for name in names:
-        times = sum(other == name or other.startswith(f"{name} ") for other in found)
-        found.append(f"{name} {times + 1}" if times else name)
-    return found

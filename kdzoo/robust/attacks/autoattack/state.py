@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -144,11 +145,12 @@ def _short(value: Any) -> str:
 
 
 def model_fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the network's modules with their settings and of everything in the state dict; mean and std included.
+    """SHA-256 of the network's modules with their settings and of all their tensors; mean and std included.
 
-    The settings, because weights alone do not tell ReLU from softplus, or one stride from another.
+    The settings, because weights alone do not tell ReLU from softplus, or one stride from another; the tensors that no
+    state dict has, because a normalisation is often kept so.
     """
-    entries = dict(model.state_dict())
+    entries = dict(model.state_dict()) | _beside_the_state(model)
     entries |= {name: getattr(model, name) for name in ("mean", "std") if hasattr(model, name)}
     digest = hashlib.sha256()
     for name, module in model.named_modules():
@@ -161,6 +163,19 @@ def model_fingerprint(model: nn.Module) -> str:
         else:
             digest.update(f"{name} {value!r}\n".encode())
     return digest.hexdigest()
+
+
+def _beside_the_state(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers that are not persistent, and tensors and arrays of numbers that are plain attributes."""
+    found: dict[str, Any] = {}
+    for place, module in model.named_modules():
+        own = {name: module._buffers[name] for name in module._non_persistent_buffers_set}
+        if not module._forward_pre_hooks:  # weight_norm's keep a weight there that is made anew in every pass
+            own |= {name: value for name, value in vars(module).items() if isinstance(value, (Tensor, np.ndarray))}
+        found |= {f"{place}.{name}" if place else name: value for name, value in own.items()}
+    arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+    numbers = {name: torch.from_numpy(array.copy()) for name, array in arrays.items() if array.dtype.kind in "biuf"}
+    return {name: v for name, v in (found | numbers).items() if isinstance(v, Tensor) and v.layout == torch.strided}
 
 
 def _settings(module: nn.Module) -> str:

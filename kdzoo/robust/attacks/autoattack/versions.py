@@ -135,3 +135,12 @@ def fit_classes(parts: Sequence[Part], num_classes: int) -> tuple[tuple[Part, ..
             part = replace(part, margin=True)
         fitted.append(part)
     return tuple(fitted), said
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names, with their number behind those that stood before."""
+    found: list[str] = []
+    for name in names:
+        times = sum(other == name or other.startswith(f"{name} ") for other in found)
+        found.append(f"{name} {times + 1}" if times else name)
+    return found

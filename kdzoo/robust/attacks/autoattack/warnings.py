@@ -18,7 +18,7 @@ class Caution:
 
     Args:
         kind: ``"randomness"``, ``"probabilities"``, ``"zero gradient"``, ``"autograd in forward"``,
-            ``"gradient masking"``, ``"classes"`` or ``"folding"``.
+            ``"gradient masking"`` or ``"classes"``.
         message: a sentence, with what to do.
     """
 

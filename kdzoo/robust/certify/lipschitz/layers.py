@@ -6,6 +6,8 @@ from torch.nn.utils import parametrize
 
 from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound, margin
 
+OWN = ("forward", "_conv_forward")  # what says how a layer uses its weight
+
 
 class AOLLinear(nn.Linear):
     """Almost-orthogonal layer: ``W D`` with ``D_jj = (sum_k |W^T W|_jk)^-1/2`` (Prach and Lampert, ECCV 2022).
@@ -98,10 +100,29 @@ def spectral_norm(layer: nn.Linear | nn.Conv2d, iterations: int = 6) -> nn.Linea
         raise ValueError("grouped convolutions have no bound here; use groups=1")
     if not isinstance(layer, (nn.Linear, nn.Conv2d)):
         raise ValueError(f"spectral_norm takes nn.Linear or nn.Conv2d, got {type(layer).__name__}")
+    check_known(layer, (nn.Linear, nn.Conv2d))
     if isinstance(layer, nn.Conv2d):
         check_padding(layer)
     parametrize.register_parametrization(layer, "weight", _SpectralNorm(iterations))
     return layer
+
+
+def check_known(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
+    """Refuse what is none of the kinds, or computes something else than its kind from the same weights."""
+    kind = next((kind for kind in kinds if isinstance(layer, kind)), None)
+    if kind is None:
+        raise ValueError(f"no bound is known for {type(layer).__name__}; build the network of layers that have one")
+    # A subclass may use its weight otherwise (weight standardisation), or follow it by an activation.
+    if any(getattr(layer, n, None) != getattr(kind, n).__get__(layer) for n in OWN if hasattr(kind, n)):
+        raise ValueError(
+            f"no bound is known for {type(layer).__name__}: it is a {kind.__name__} with a forward of its own; build "
+            f"the network of plain {kind.__name__} layers"
+        )
+    if layer._forward_pre_hooks or layer._forward_hooks:
+        raise ValueError(
+            f"{type(layer).__name__} has forward hooks, which may change its weight or output; remove them, and use "
+            "torch.nn.utils.parametrizations where weight_norm or spectral_norm put them there"
+        )
 
 
 def check_padding(layer: nn.Conv2d) -> None:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound
-from kdzoo.robust.certify.lipschitz.layers import AOLLinear, CPLLayer, SLLLayer, check_padding
+from kdzoo.robust.certify.lipschitz.layers import AOLLinear, CPLLayer, SLLLayer, check_known, check_padding
 
-ONE = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Flatten, nn.Identity, nn.Dropout, AOLLinear, SLLLayer, CPLLayer)
+ONE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Flatten, nn.Identity, nn.Dropout, AOLLinear, SLLLayer, CPLLayer)
+OTHERS = (nn.LeakyReLU, nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Sequential)
 
 
 def network_bound(network: nn.Sequential) -> float:
@@ -18,18 +19,20 @@ def network_bound(network: nn.Sequential) -> float:
     mode, the usual activations, Flatten and the 1-Lipschitz layers of this module.
 
     Raises:
-        ValueError: a layer it can't bound, or a network in training mode.
+        ValueError: a layer it can't bound, one whose forward is not its class's own, or a layer in training mode.
 
     Example:
         >>> network_bound(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval())
     """
-    if network.training:
+    if any(module.training for module in network.modules()):
         raise ValueError("the network is in training mode; call .eval(): dropout and batch norm have no bound there")
+    check_known(network, (nn.Sequential,))
     return math.prod(_bound(layer) for layer in network)
 
 
 @torch.no_grad()
 def _bound(layer: nn.Module) -> float:
+    check_known(layer, ONE + OTHERS)
     if isinstance(layer, nn.Sequential):
         return network_bound(layer)
     if isinstance(layer, nn.LeakyReLU):
