@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from pretended_cuda import OnCuda, pretended_cuda
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdzoo import create_model
 from kdzoo.config import Config
@@ -14,7 +15,8 @@ from kdzoo.engine.meters import Meters
 from kdzoo.engine.setup import build_training
 from kdzoo.engine.step import train_step
 from kdzoo.registry import ATTACKS
-from kdzoo.robust.certify import SmoothedClassifier
+from kdzoo.robust.certify import SmoothedClassifier, gram_bound
+from kdzoo.robust.certify.lipschitz import AOLLinear
 from kdzoo.robust.certify.lvm import certify_soft
 from kdzoo.robust.certify.simplex import SimplexMap
 from kdzoo.robust.ood import KNN
@@ -159,3 +161,31 @@ def test_nearest_neighbours_are_looked_for_where_the_features_are():
         waited.clear()
         detector._score(x)
     assert not waited
+
+
+class Products(TorchDispatchMode):
+    """Types that matrices had when they were multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.types = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+            self.types |= {matrix.dtype for matrix in args}
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda: AOLLinear(4, 5).rescaled(), lambda: gram_bound(torch.ones(5, 4))], ids=["AOL", "Gram"]
+)
+def test_lipschitz_bounds_take_no_float32_products_on_a_gpu(layer):  # which TF32 may round
+    torch.manual_seed(0)
+    with Products() as host:
+        expected = layer()
+    torch.manual_seed(0)
+    with pretended_cuda(), torch.device("cuda"), Products() as device:
+        found = layer()
+    assert host.types == {torch.float32} and device.types == {torch.float64}
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.detach().value, expected.detach())

@@ -109,6 +109,7 @@ def _spectrum(weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _gram(matrices: Tensor, iterations: int) -> Tensor:
     """[F] bounds of [F, m, n] matrices; the norms are divided out at each step and their logarithms kept."""
+    dtype, matrices = matrices.real.dtype, not_tf32(matrices)
     if matrices.shape[1] < matrices.shape[2]:
         matrices = matrices.mH  # the smaller Gram matrix
     log = matrices.real.new_zeros(len(matrices))
@@ -125,4 +126,10 @@ def _gram(matrices: Tensor, iterations: int) -> Tensor:
     power = 2.0**-iterations
     # The gradient of 0^power is infinite: zero matrices are taken out of the power.
     safe = torch.where(last > 0, last, torch.ones_like(last))
-    return torch.where(last > 0, (power * (safe.log() + log)).exp(), torch.zeros_like(last)) * scale
+    bounds = torch.where(last > 0, (power * (safe.log() + log)).exp(), torch.zeros_like(last)) * scale
+    return bounds.to(dtype)
+
+
+def not_tf32(matrices: Tensor) -> Tensor:
+    """In float64 on CUDA: many scripts let its float32 products round to TF32, by more than :func:`margin`."""
+    return matrices.to(torch.promote_types(matrices.dtype, torch.float64)) if matrices.is_cuda else matrices

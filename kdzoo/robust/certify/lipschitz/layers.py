@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound, margin
+from kdzoo.robust.certify.lipschitz.gram import coarse_grid_bound, gram_bound, margin, not_tf32
 
 OWN = ("forward", "_conv_forward")  # what says how a layer uses its weight
 
@@ -145,8 +145,9 @@ def check_padding(layer: nn.Conv2d) -> None:
 
 def _absolute_gram(weight: Tensor) -> Tensor:
     """|W^T W|, a margin for rounding above it and never in half precision, else the layers would stretch."""
+    exact = not_tf32(weight)
     with torch.autocast(weight.device.type, enabled=False):
-        return (weight.T @ weight).abs() * (1 + margin(weight))
+        return (exact.T @ exact).abs().to(weight.dtype) * (1 + margin(weight))
 
 
 def _inverse(values: Tensor) -> Tensor:
