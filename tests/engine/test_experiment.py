@@ -38,6 +38,8 @@ def changed(tiny, **values):
         (dict(student=dict(name="resnet8", chekpoint="x")), ["student", "'checkpoint'?"]),
         (dict(student=None), ["student", "no network to train"]),
         (dict(pair="resnet32x4-resnet8x3"), ["pair", "'resnet32x4-resnet8x4'"]),
+        (dict(student="vit_tiny_patch16_224"), ["student: vit_tiny", "images of 1 x 8 x 8 (Input height", "img_size"]),
+        (dict(student="torchvision:alexnet"), ["student: torchvision:alexnet does not take images", "too small"]),
         (dict(epochs=0), ["epochs must be at least 1"]),
         (dict(epochs="ten"), ["'epochs'", "'ten'"]),
         (dict(teacher=dict(checkpoint="t.safetensors")), ["teacher", "no name"]),
