@@ -47,3 +47,23 @@ def test_an_earlier_run_is_set_aside_not_overwritten(tiny, capsys):
     assert "it is now out.1" in capsys.readouterr().out
     assert json.loads(open("out.1/metrics.json").read())["last"] == first["last"]
     assert json.loads(open("out/metrics.json").read())["seed"] == 3
+
+
+@pytest.mark.parametrize("left", [["log.jsonl"], ["log.jsonl", "config.py"]])
+def test_a_run_stopped_as_it_began_can_be_begun_again(tiny, tmp_path, monkeypatch, left):
+    """Killed while the last of these files was written: the folder holds what is no file of a run, or a log alone."""
+    (tmp_path / "out").mkdir()
+    for name in left[:-1]:
+        (tmp_path / "out" / name).touch()
+    (tmp_path / "out" / f".{left[-1]}.abcdefgh.tmp").touch()
+    assert run(tiny | dict(epochs=1))["last"]["epoch"] == 1
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_the_log_is_the_first_file_of_a_run(tiny, tmp_path, monkeypatch):
+    from kdzoo.engine import folder
+
+    genuine, written = folder.write_text, []
+    monkeypatch.setattr(folder, "write_text", lambda path, text: (written.append(path.name), genuine(path, text)))
+    run(tiny | dict(epochs=1))
+    assert written[:2] == ["log.jsonl", "config.py"]
