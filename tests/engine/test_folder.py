@@ -49,6 +49,15 @@ def test_an_earlier_run_is_set_aside_not_overwritten(tiny, capsys):
     assert json.loads(open("out/metrics.json").read())["seed"] == 3
 
 
+def test_a_mistake_in_the_config_leaves_an_earlier_run_where_it_is(tiny, tmp_path):
+    first = run(tiny | dict(epochs=1))
+    for mistake in (dict(losses=[dict(type="Cross")]), dict(augment=[dict(type="Cutout", size=2, mean=["a"])])):
+        with pytest.raises(UserError, match="losses|augment"):
+            run(tiny | mistake)
+    assert not (tmp_path / "out.1").exists()
+    assert json.loads(open("out/metrics.json").read())["last"] == first["last"]
+
+
 @pytest.mark.parametrize("left", [["log.jsonl"], ["log.jsonl", "config.py"]])
 def test_a_run_stopped_as_it_began_can_be_begun_again(tiny, tmp_path, monkeypatch, left):
     """Killed while the last of these files was written: the folder holds what is no file of a run, or a log alone."""
