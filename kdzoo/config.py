@@ -115,7 +115,7 @@ def parse_override(word: str) -> tuple[str, Any]:
         raise ConfigError(f"expected KEY=VALUE, got {word!r}; write for example optimizer.lr=0.05", file=COMMAND_LINE)
     try:
         return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # what literal_eval documents
         return key, text
 
 

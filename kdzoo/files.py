@@ -2,12 +2,20 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kdzoo.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # as mkstemp names them below; the group is the file's own name
 
 UNWRITABLE = (
     errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR,
@@ -42,6 +50,9 @@ def told(path: str | Path) -> Iterator[None]:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it takes ``path``'s place when the block ends well.
 
+    What a killed process left half written for the same ``path`` is removed; another process that is
+    writing to it now holds a lock on its own.
+
     Raises:
         UserError: the disk is full or the folder can't be written; the old file is untouched.
 
@@ -50,13 +61,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ...     temporary.write_text("{}")
     """
     path = Path(path)
-    temporary = None
+    temporary = handle = None
     try:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-            os.close(handle)
-            temporary = Path(name)
+            _remove_left_behind(path)
+            handle, temporary = _claim(path)
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
@@ -67,6 +77,46 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+            if handle is not None:
+                os.close(handle)
+
+
+def _claim(path: Path) -> tuple[int | None, Path]:
+    """A new temporary file beside ``path``, locked while the handle is open; no handle where there are no locks."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        if not _lock(handle):
+            os.close(handle)
+            return None, Path(name)
+        if os.path.exists(name):  # else another process found it before it was locked, and removed it
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether this process now holds the file; the system lets go of it when the process ends, however it ends."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another, or a file system without locks
+        return False
+    return True
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove the temporary files of ``path`` whose process is gone."""
+    left = []
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        left = [e.path for e in entries if (own := TEMPORARY.fullmatch(e.name)) and own[1] == path.name]
+    for name in left:
+        with suppress(OSError):  # it is gone already, or is another user's
+            handle = os.open(name, os.O_RDWR)
+            try:
+                if _lock(handle):
+                    os.unlink(name)
+            finally:
+                os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:

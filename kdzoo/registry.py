@@ -128,7 +128,8 @@ def _check_arguments(target: Callable, arguments: Mapping[str, Any], place: str,
         if key not in known and not takes_any:
             raise ConfigError(f"{label} got unknown {key!r}{did_you_mean(key, known)}", place)
         if key in hints and not _fits(value, hints[key]):
-            wanted = getattr(hints[key], "__name__", None) if isinstance(hints[key], type) else str(hints[key])
+            plain = isinstance(hints[key], type) and typing.get_origin(hints[key]) is None
+            wanted = hints[key].__name__ if plain else str(hints[key]).replace("typing.", "")
             raise ConfigError(f"{label} expects {wanted} for {key!r}, got {value!r}", place)
     return known
 
@@ -149,6 +150,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in typing.get_args(hint))
     if origin is typing.Literal:
         return value in typing.get_args(hint)
+    parts = typing.get_args(hint)
     hint = origin or hint
     if hint in (None, type(None)):
         return value is None
@@ -157,10 +159,18 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (list, tuple):
-        return isinstance(value, (list, tuple))
+        return isinstance(value, (list, tuple)) and _members_fit(value, hint, parts)
     if hint in (str, bool, dict):
         return isinstance(value, hint)
-    return True
+    # torch's optimizers take a number or a tensor; a word of a config is neither.
+    return not (isinstance(value, str) and getattr(hint, "__name__", "") == "Tensor")
+
+
+def _members_fit(values: list | tuple, hint: type, parts: tuple) -> bool:
+    """``list[T]`` and ``tuple[T, ...]`` hold any number of T, ``tuple[T, U]`` one of each; bare ones hold anything."""
+    if hint is tuple and parts and parts[-1] is not Ellipsis:
+        return len(values) == len(parts) and all(_fits(v, part) for v, part in zip(values, parts, strict=True))
+    return not parts or all(_fits(value, parts[0]) for value in values)
 
 
 LOSSES = Registry("loss", "kdzoo.losses")

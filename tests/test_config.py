@@ -115,7 +115,10 @@ def test_origin_names_the_file_that_set_the_place(tmp_path):
         ("a=(1,)", (1,)),
         ("a=1e-3", 1e-3),
         ("a=", ""),
+        ("a={[]: 1}", "{[]: 1}"),
+        ("a=" + "-" * 20000 + "1", "-" * 20000 + "1"),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_override_values_are_python_literals_or_text(word, expected):
     assert parse_override(word) == ("a", expected)

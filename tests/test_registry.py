@@ -15,6 +15,8 @@ class Thing:
     mode: Literal["fast", "exact"] = "exact"
     scale: float | None = None
     names: list | None = None
+    steps: tuple[int, ...] = ()
+    pair: tuple[float, float | None] = (0.0, None)
 
     def __post_init__(self):
         if self.size < 0:
@@ -49,6 +51,9 @@ def test_builds_with_keywords_and_context(things):
         (dict(type="Thing", size=1, scale="x"), ["'scale'"]),
         (dict(type="Thing", size=-1), ["at[0]", "Thing: size must be at least 0"]),
         (dict(type="Thing", size=1, names=(1, "a")), ["at[0]", "Thing: ", "'str'"]),  # the hints leave it open
+        (dict(type="Thing", size=1, steps=[1, "a"]), ["at[0]", "tuple[int, ...] for 'steps', got [1, 'a']"]),
+        (dict(type="Thing", size=1, pair=[0.5]), ["'pair'", "[0.5]"]),
+        (dict(type="Thing", size=1, pair=[0.5, "a"]), ["'pair'", "[0.5, 'a']"]),
         (dict(size=1), ["has no type"]),
         (["Thing"], ["expected dict(type=...)"]),
     ],
@@ -75,3 +80,4 @@ def test_packages_are_walked_on_first_use():
 def test_construct_takes_numbers_where_floats_are_asked_for():
     assert construct(Thing, dict(size=1, scale=2)).scale == 2
     assert construct(Thing, dict(size=1, names=("a",))).names == ("a",)
+    assert construct(Thing, dict(size=1, steps=[], pair=[1, None])).pair == [1, None]

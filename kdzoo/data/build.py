@@ -66,4 +66,6 @@ def _steps(augment: list[dict], place: str, context: dict) -> list:
     for i, step in enumerate(steps):
         if getattr(step, "num_classes", classes := context["num_classes"]) != classes:
             raise ConfigError(f"num_classes is {step.num_classes}, the data has {classes}; remove it", f"{place}[{i}]")
+        if len(getattr(step, "mean", (0,))) not in (1, channels := len(context["mean"])):
+            raise ConfigError(f"mean has {len(step.mean)} numbers, the images {channels} channels", f"{place}[{i}]")
     return steps

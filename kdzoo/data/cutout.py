@@ -20,16 +20,18 @@ class Cutout:
 
     Args:
         size: side of the square in pixels (the paper: 16 for CIFAR-10, 8 for CIFAR-100).
-        mean: fill per channel, in [0, 1]; the data set's where the config does not say.
+        mean: fill per channel (or one for all), in [0, 1]; the data set's where the config does not say.
     """
 
     size: int
-    mean: tuple
+    mean: tuple[float, ...]
     views = None
 
     def __post_init__(self):
         if self.size < 1:
             raise ValueError(f"size is {self.size}; use 1 or more pixels")
+        if not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(f"mean is {list(self.mean)}; use numbers from 0 to 1, one a channel")
 
     def draw(self, rng: np.random.Generator, count: int, height: int, width: int) -> np.ndarray:
         return rng.integers((height, width), size=(count, 2))

@@ -10,7 +10,7 @@ from typing import Any
 import kdzoo
 from kdzoo.config import Config
 from kdzoo.errors import UserError
-from kdzoo.files import told, write_text
+from kdzoo.files import TEMPORARY, told, write_text
 
 LOG, METRICS, CONFIG, EVALUATION = "log.jsonl", "metrics.json", "config.py", "evaluation.npz"
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -33,7 +33,7 @@ def set_aside(folder: Path) -> Path | None:
         UserError: the folder is the one we stand in, holds other files than a run's, or can't be renamed.
     """
     with told(folder):
-        if not folder.is_dir() or not any(folder.iterdir()):
+        if not folder.is_dir() or not any(map(_kept, folder.rglob("*"))):
             return None
         if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise UserError(f"{folder} is the current folder or lies above it; name a folder of the run's own")
@@ -45,6 +45,11 @@ def set_aside(folder: Path) -> Path | None:
             number += 1
         folder.rename(moved)
     return moved
+
+
+def _kept(path: Path) -> bool:
+    """Whether this is a file, and not one that a kill left half written."""
+    return (path.is_symlink() or not path.is_dir()) and not TEMPORARY.fullmatch(path.name)
 
 
 def check_same_seeds(folder: Path, seeds: list[int] | None) -> None:

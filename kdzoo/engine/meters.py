@@ -9,6 +9,8 @@ from torch import Tensor
 from kdzoo.distill import StepLosses
 from kdzoo.errors import UserError
 
+CURE = "lower optimizer.lr, set clip_grad, or use runtime.precision='fp32'"
+
 
 class NonFiniteLoss(UserError):
     """A loss became NaN or infinite."""
@@ -52,10 +54,7 @@ class Meters:
         steps = {step: name for name, step in zip(self.names, self.first_bad.tolist(), strict=True) if step >= 0}
         if steps:
             step = min(steps)
-            raise NonFiniteLoss(
-                f"the loss {steps[step]} became NaN or infinite at step {step}; "
-                "lower optimizer.lr, set clip_grad, or use runtime.precision='fp32'"
-            )
+            raise NonFiniteLoss(f"the loss {steps[step]} became NaN or infinite at step {step}; {CURE}")
 
     def read(self, reduce: Callable[[Tensor, str], Tensor] | None = None) -> Means:
         """The means so far: of this process, or with ``reduce`` (accelerate's) of all."""

@@ -113,7 +113,7 @@ def _constant(optimizer, steps_per_epoch: int, warmup_epochs: float = 0, warmup_
 def _multi_step(
     optimizer,
     steps_per_epoch: int,
-    milestones: list,
+    milestones: list[float],
     gamma: float = 0.1,
     warmup_epochs: float = 0,
     warmup_factor: float = 0.001,

@@ -35,9 +35,9 @@ def train_run(
     except ConfigError as error:
         raise locate(error, config) from error
     if training.accelerator.is_main_process:
-        folder.write_text(path / folder.CONFIG, config.dump())
-        if not resume:
+        if not resume:  # first, because a folder with a log is known as a run's, and may be set aside
             folder.write_text(path / folder.LOG, "")
+        folder.write_text(path / folder.CONFIG, config.dump())
     training.accelerator.wait_for_everyone()
     progress = fit(training, path, label, resume)
     metrics = _metrics(config, training, progress)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdzoo.data import Batch
 from kdzoo.distill import AlignedGradients, StepLosses
-from kdzoo.engine.meters import Meters
+from kdzoo.engine.meters import CURE, Meters
 from kdzoo.engine.setup import Training
 from kdzoo.errors import UserError
 
@@ -64,7 +64,8 @@ def _forward(training: Training, images: Tensor, rest: list[Tensor | None], numb
     try:
         return training.distiller(images, *rest)
     except ValueError as error:  # a loss refuses its inputs: NaN logits on the CPU, a missing index, a wrong size
-        raise UserError(f"step {number}: {error}") from error
+        cure = f"; {CURE}" if "NaN" in str(error) else ""
+        raise UserError(f"step {number}: {error}{cure}") from error
 
 
 def _same(x: Tensor) -> Tensor:

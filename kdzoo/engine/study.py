@@ -65,7 +65,7 @@ def train(
     try:
         if config.get("runs"):
             return _train_study(config, path, resume, device)
-        read_experiment(config)  # a mistake is told before an earlier run is set aside
+        _check(config)  # a mistake is told before an earlier run is set aside
         return _train_seeds(config, path, path.name, resume, device, {})
     except (Interrupted, KeyboardInterrupt) as stop:
         said = stop if isinstance(stop, Interrupted) else "stopped at once; what the last checkpoint holds is kept"
@@ -131,13 +131,20 @@ def _expand(config: Config) -> dict[str, Config]:
         run = Config(merge(shared, entry), config.file, inherited | {k: config.origin(place) or "" for k in entry})
         _check_reference(run, runs, place)
         try:
-            preflight(read_experiment(run))
+            _check(run)
         except ConfigError as error:
-            error = locate(error, run)
             error.place = ".".join(part for part in (place, error.place) if part)
             raise error from None
         runs[entry["name"]] = run
     return runs
+
+
+def _check(config: Config) -> None:
+    """Tell what is wrong with one run's config, as far as that needs no data and no network."""
+    try:
+        preflight(read_experiment(config))
+    except ConfigError as error:
+        raise locate(error, config) from error
 
 
 def _references(config: Config) -> dict[str, str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from kdzoo.errors import UserError, did_you_mean
 from kdzoo.files import atomic_path
 from kdzoo.models.classifier import Classifier
+from kdzoo.models.settings import module_settings
 from kdzoo.registry import CHECKPOINTS
 
 # Written by save_weights beside the caller's own entries, each as JSON.
@@ -126,11 +127,12 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def weights_hash(model: Classifier) -> str:
-    """SHA-256 of what the model computes with: names, types, shapes and bytes of its tensors, mean and std.
+    """SHA-256 of what the model computes with: its modules' settings; names, types, shapes and bytes of its tensors.
 
     Equal on every device and memory format. Example: the key under which a teacher's logits are cached.
     """
-    digest = hashlib.sha256()
+    network = getattr(model.network, "_orig_mod", model.network)  # a compiled network keeps the plain one inside
+    digest = hashlib.sha256(module_settings(network).encode())
     for name, tensor in [*sorted(state_of(model)), ("mean", model.mean), ("std", model.std)]:
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -216,6 +216,17 @@ def test_hash_sees_every_change(model):
     assert change(lambda: model.network.to(memory_format=torch.channels_last)) == 5
 
 
+def test_hash_tells_networks_of_equal_weights_apart():
+    def make(**options):
+        torch.manual_seed(0)
+        return create_model("timm:resnet18", 10, **options)
+
+    plain, other = make(act_layer=torch.nn.ReLU), make(act_layer=torch.nn.SiLU)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), other.parameters(), strict=True))
+    assert weights_hash(plain) != weights_hash(other)
+    assert weights_hash(plain) == weights_hash(make(act_layer=torch.nn.ReLU).train())
+
+
 def test_tied_weights_are_written(tmp_path):
     model = create_model("torchvision:resnet18", 10)
     model.network.layer1[1].conv1.weight = model.network.layer1[0].conv1.weight

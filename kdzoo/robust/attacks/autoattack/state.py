@@ -6,7 +6,6 @@ Every file is replaced atomically after each attack on its chunk, and no two pro
 import hashlib
 import json
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from kdzoo.errors import UserError
 from kdzoo.files import atomic_path, write_text
+from kdzoo.models.settings import module_settings
 
 ROBUST, CLEAN_WRONG = -1, 0  # in ``broken_by``; attack k of the list is k + 1
 KEY = "key.json"
@@ -153,8 +153,7 @@ def model_fingerprint(model: nn.Module) -> str:
     entries = dict(model.state_dict()) | _beside_the_state(model)
     entries |= {name: getattr(model, name) for name in ("mean", "std") if hasattr(model, name)}
     digest = hashlib.sha256()
-    for name, module in model.named_modules():
-        digest.update(f"{name} {type(module).__qualname__} {_settings(module)}\n".encode())
+    digest.update(module_settings(model).encode())
     for name, value in sorted(entries.items()):
         if isinstance(value, Tensor):
             value = value.detach().cpu().contiguous()
@@ -176,23 +175,6 @@ def _beside_the_state(model: nn.Module) -> dict[str, Tensor]:
     arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
     numbers = {name: torch.from_numpy(array.copy()) for name, array in arrays.items() if array.dtype.kind in "biuf"}
     return {name: v for name, v in (found | numbers).items() if isinstance(v, Tensor) and v.layout == torch.strided}
-
-
-def _settings(module: nn.Module) -> str:
-    """A module's own numbers, words and functions, such as strides and activations."""
-    own = ((name, _word(value)) for name, value in vars(module).items() if name[0] != "_" and name != "training")
-    return " ".join(f"{name}={word}" for name, word in sorted(own) if word)
-
-
-def _word(value: Any) -> str:
-    """The same in every process; empty for what is none of the above."""
-    if isinstance(value, partial):
-        return f"{_word(value.func)}{_word(value.args)}{_word(sorted(value.keywords.items()))}"
-    if isinstance(value, (tuple, list)):
-        return f"({' '.join(map(_word, value))})"
-    if isinstance(value, (str, int, float)):
-        return repr(value)
-    return getattr(value, "__qualname__", "")
 
 
 def images_fingerprint(images: Tensor, target: Tensor) -> str:
