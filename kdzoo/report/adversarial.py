@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdzoo.report.cell import cell
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
 from kdzoo.report.record import articles, read_arrays
@@ -39,14 +40,14 @@ def read_record(file: Path) -> dict[str, np.ndarray]:
 
 
 def _table(record: dict[str, np.ndarray]) -> str:
-    head = "".join(
-        f"<th scope=col>{name}</th>" for name in ("Attack", "tuned on", "triples", "AUROC", "TNR95", "accuracy")
-    )
+    columns = ("tuned on", "triples", "AUROC", "TNR95", "accuracy")
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("Attack", *columns))
     rows = []
     for place in range(len(record["attack"])):
-        cells = [escape(str(record[name][place])) for name in ("attack", "tuned_on", "images")]
+        cells = [escape(str(record[name][place])) for name in ("tuned_on", "images")]
         cells += [f"<span class=num>{100 * float(record[name][place]):.2f}</span>" for name in _FIGURES]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        named = "".join(map(cell, columns, cells))
+        rows.append(f"<tr><td>{escape(str(record['attack'][place]))}</td>{named}</tr>")
     note = (
         "Mahalanobis ensemble: clean and noisy images (positive) against attacked ones, in percent. Tuned on the "
         "attack itself, or on FGSM alone; the images that tune are not tested."

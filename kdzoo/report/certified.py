@@ -11,6 +11,7 @@ from typing import Any
 from kdzoo import __version__
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
+from kdzoo.report.cell import cell
 from kdzoo.report.certified_chart import Curve, certified_chart
 from kdzoo.report.plot import swatch
 from kdzoo.report.style import STYLE
@@ -145,6 +146,7 @@ def _page(logs: Sequence[Log]) -> str:
 _STYLE = """
 .certified td, .certified th { text-align: right; }
 .certified :is(td, th):first-child { text-align: left; min-width: 15em; overflow-wrap: anywhere; }
+.plot { cursor: default; }
 .certified td.best { font-weight: 700; }
 @media (max-width: 860px) {
   .certified td { grid-template-columns: 9em 1fr; text-align: left; }
@@ -171,8 +173,7 @@ def _table(logs: Sequence[Log]) -> str:
         cells = [_name_cell(slot, log), f"{summary.images:,}"]
         cells += [_share(log, summary, place, radius) for place, radius in enumerate(radii)]
         cells += [_acr(log, summary), f"{summary.abstained:.1%}", f"{summary.mean_seconds:.2f}"]
-        named = zip(names, cells, strict=True)
-        rows.append("<tr>" + "".join(f'<td data-label="{escape(name)}">{cell}</td>' for name, cell in named) + "</tr>")
+        rows.append(f"<tr><td>{cells[0]}</td>{''.join(map(cell, names[1:], cells[1:]))}</tr>")
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     return (
         f'<div class="scroll"><table class="summary certified"><thead><tr>{head}</tr></thead>'

@@ -6,7 +6,7 @@ from html import escape
 
 from kdzoo.report.plot import COLOURS, swatch
 
-WIDTH, HEIGHT = 960, 400
+SHAPES = {"wide": (960, 400), "narrow": (430, 300)}  # as in plot.py, a narrow twin for narrow screens
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
 DASHES = ("", "7 4", "2 3")
 
@@ -36,14 +36,19 @@ class Curve:
 def certified_chart(curves: Sequence[Curve]) -> str:
     """One ``<figure>`` with legend and SVG."""
     limit = _round_up(max(max(curve.radii, default=0.0) for curve in curves) * 1.04 or 1.0)
-    frame = _Frame(limit)
-    drawn = [_steps(curve, frame) if curve.steps else _points(curve, frame) for curve in curves]
     legend = "".join(f"<li>{swatch(curve.slot)}{escape(curve.label)}</li>" for curve in curves)
     label = "Certified accuracy against L2 radius"
+    plots = []
+    for name, (width, height) in SHAPES.items():
+        frame = _Frame(limit, width, height)
+        drawn = [_steps(curve, frame) if curve.steps else _points(curve, frame) for curve in curves]
+        plots.append(
+            f'<div class="plot {name}"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
+            f'font-size="14">{frame.axes()}{"".join(drawn)}</svg></div>'
+        )
     return (
         f'<figure class="chart"><figcaption><h3>{label}</h3><ul class="legend">{legend}</ul></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}" font-size="14">'
-        f"{frame.axes()}{''.join(drawn)}</svg></figure>"
+        f"{''.join(plots)}</figure>"
     )
 
 
@@ -52,23 +57,26 @@ class _Frame:
     """From radius and share to the drawing's units."""
 
     limit: float
+    width: int
+    height: int
 
     def x(self, radius: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * radius / self.limit, 1)
+        return round(LEFT + (self.width - LEFT - RIGHT) * radius / self.limit, 1)
 
     def y(self, share: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share, 1)
+        return round(self.height - BOTTOM - (self.height - TOP - BOTTOM) * share, 1)
 
     def axes(self) -> str:
         parts = []
         for share in (0, 0.2, 0.4, 0.6, 0.8, 1):
             y = self.y(share)
-            parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="var(--rule)" fill="none"/>')
+            parts.append(f'<path d="M{LEFT} {y}H{self.width - RIGHT}" stroke="var(--rule)" fill="none"/>')
             parts.append(_text(LEFT - 8, y + 5, f"{share:g}", "end"))
-        step = next(step for step in (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, self.limit) if self.limit / step <= 9)
+        most = self.width // 100
+        step = next(step for step in (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, self.limit) if self.limit / step <= most)
         for number in range(int(self.limit / step + 1e-9) + 1):
-            parts.append(_text(self.x(number * step), HEIGHT - BOTTOM + 20, f"{number * step:g}", "middle"))
-        parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "L2 radius (pixels in [0, 1])", "middle"))
+            parts.append(_text(self.x(number * step), self.height - BOTTOM + 20, f"{number * step:g}", "middle"))
+        parts.append(_text((LEFT + self.width - RIGHT) / 2, self.height - 4, "L2 radius (pixels in [0, 1])", "middle"))
         return "".join(parts)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdzoo.report.cell import cell
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
 from kdzoo.report.record import articles, read_arrays
@@ -46,13 +47,13 @@ def _bars(record: dict[str, np.ndarray]) -> str:
     """A line a corruption: a bar for its mean error, and the error at every severity."""
     severities = record["severities"].tolist()
     baseline = str(record["baseline"])
-    head = "".join(f"<th scope=col>severity {severity}</th>" for severity in severities)
-    head += "<th scope=col>CE %</th>" if baseline else ""
-    rows = [_row("clean", float(record["clean"]), [""] * (len(severities) + bool(baseline)))]
+    columns = [f"severity {severity}" for severity in severities] + (["CE %"] if baseline else [])
+    head = "".join(f"<th scope=col>{column}</th>" for column in columns)
+    rows = [_row("clean", float(record["clean"]), dict.fromkeys(columns, "–"))]
     for name, errors, ratio in zip(record["names"], record["errors"], record["ratios"], strict=True):
         cells = [f"{100 * error:.2f}" for error in errors]
         cells += [f"{100 * ratio:.1f}" if np.isfinite(ratio) else "–"] if baseline else []
-        rows.append(_row(str(name), float(errors.mean()), cells))
+        rows.append(_row(str(name), float(errors.mean()), dict(zip(columns, cells, strict=True))))
     note = f"{record['source']}: errors in percent; the bar is the mean over the severities."
     note += f" CE is relative to {baseline}." if baseline else ""
     return (
@@ -61,10 +62,10 @@ def _bars(record: dict[str, np.ndarray]) -> str:
     )
 
 
-def _row(name: str, error: float, cells: list[str]) -> str:
+def _row(name: str, error: float, cells: dict[str, str]) -> str:
     bar = f'<i style="{_BAR};width:{150 * error:.1f}px"></i> {100 * error:.2f}'
-    numbers = "".join(f"<td><span class=num>{cell}</span></td>" for cell in cells)
-    return f"<tr><td>{escape(name)}</td><td><span class=num>{bar}</span></td>{numbers}</tr>"
+    numbers = [cell(column, f"<span class=num>{text}</span>") for column, text in ({"mean error": bar} | cells).items()]
+    return f"<tr><td>{escape(name)}</td>{''.join(numbers)}</tr>"
 
 
 def _strip(record: dict[str, np.ndarray]) -> str:

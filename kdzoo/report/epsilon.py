@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdzoo.report.cell import cell
 from kdzoo.report.groups import Group
 from kdzoo.report.picture import data_uri
 from kdzoo.report.plot import Line, line_chart
@@ -46,8 +47,8 @@ def _eps(norm: str, eps: float) -> str:
 
 def _table(record: dict[str, np.ndarray]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(str(norm))}</td><td class=num>{_eps(str(norm), float(eps))}</td>"
-        f"<td class=num>{float(top1):.2f}</td></tr>"
+        f"<tr><td>{escape(str(norm))}</td>{cell('Epsilon', _eps(str(norm), float(eps)))}"
+        f"{cell('Robust top-1', f'{float(top1):.2f}')}</tr>"
         for norm, eps, top1 in zip(record["norm"], record["eps"], record["top1"], strict=True)
     )
     return (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdzoo.report.cell import cell
 from kdzoo.report.groups import Group
 from kdzoo.report.ood_charts import histograms, roc_curves
 from kdzoo.report.picture import data_uri
@@ -56,10 +57,11 @@ def _table(record: dict[str, np.ndarray]) -> str:
         for column in range(len(record["sets"])):
             auroc, fpr = 100 * record["auroc"][column, place], 100 * record["fpr95"][column, place]
             tag = "b" if round(auroc, 2) >= best[column] else "span"
-            cells.append(f"<td><{tag} class=num>{auroc:.2f}</{tag}><span class=sd>{fpr:.2f}</span></td>")
+            numbers = f"<{tag} class=num>{auroc:.2f}</{tag}><span class=sd>{fpr:.2f}</span>"
+            cells.append(cell(str(record["sets"][column]), numbers))
         rows.append(f"<tr><td>{escape(str(name))}</td>{''.join(cells)}</tr>")
     side = "in-distribution" if str(record["positive"]) == "id" else "out-of-distribution"
-    note = f"AUROC in percent, and below it the false positives at 95 % true positives ({side} is positive)."
+    note = f"AUROC in percent, and in small the false positives at 95 % true positives ({side} is positive)."
     return (
         f"<p class=note>{note}</p><div class=scroll><table class=summary><thead><tr><th scope=col>Detector</th>{head}"
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

@@ -99,6 +99,7 @@ table { border-collapse: collapse; }
 .chart { display: flex; flex-direction: column; justify-content: space-between; margin: 0; padding: 12px 12px 6px;
   background: var(--card); border: 1px solid var(--rule); border-radius: 6px; min-width: 0; }
 .chart .note { margin: 0; }
+.charts + * { margin-top: 16px; }
 .legend {
   display: flex; flex-wrap: wrap; gap: 0 14px; margin: 2px 0 4px; padding: 0; list-style: none; font-size:
   12.5px; color: var(--muted);
@@ -192,7 +193,7 @@ pre {
   }
   .summary td { display: grid; grid-template-columns: 7.2em 1fr; padding: 4px 0; border: 0; align-items: baseline; }
   .summary td::before { content: attr(data-label); color: var(--muted); font-size: 13px; }
-  .sd { display: inline; }
+  .sd { display: inline; margin-left: 6px; }
   .summary td:first-child { display: block; font-size: 16px; padding-top: 6px; }
   .summary td:first-child::before { content: none; }
   .summary td:nth-child(1n) { white-space: normal; }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from kdzoo.report.cell import cell
 from kdzoo.report.gain import gain_table, verdicts
 from kdzoo.report.groups import Group
 from kdzoo.report.plot import swatch
@@ -18,12 +19,15 @@ def summary(groups: Sequence[Group]) -> str:
     low, high = (min(tops), max(tops)) if tops else (0.0, 0.0)
     heading = "".join(f"<th scope=col>{name}</th>" for name, _ in _COLUMNS)
     rows = "".join(_row(slot, group, low, high) for slot, group in enumerate(groups))
-    foot = ["Top-1, top-5 and ECE in percent, NLL in nats, all on the test set after the last epoch."]
+    foot = []
+    if any(run.trained for group in groups for run in group.runs):
+        foot += ["Top-1, top-5 and ECE in percent, NLL in nats, all on the test set after the last epoch."]
     if any(len(group.finished) > 1 for group in groups):
         foot.append("Mean ± sample standard deviation over the finished seeds.")
     if len(tops) > 1 and high > low:
         foot.append(f"Each dot is one seed, on one scale from {low:.2f} to {high:.2f}.")
-    foot.append("† The best epoch was chosen on the test set, so this number is optimistic: compare by the last one.")
+    if tops:
+        foot += ["† The best epoch was chosen on the test set, so this number is optimistic: compare by the last one."]
     warned = "".join(f"<li>{escape(note)}</li>" for note in notes(groups))
     return (
         f"{verdicts(found)}<div class=scroll><table class=summary><thead><tr>{heading}</tr></thead>"
@@ -34,13 +38,13 @@ def summary(groups: Sequence[Group]) -> str:
 
 def _row(slot: int, group: Group, low: float, high: float) -> str:
     cells = []
-    for name, cell in _COLUMNS:
-        content = cell(group)
+    for name, column in _COLUMNS:
+        content = column(group)
         if name == "Run":
             content = swatch(slot) + content
         elif name == "Last top-1":
             content = f"<span class=main>{content}</span>{_dots(slot, group, low, high)}"
-        cells.append(f'<td data-label="{name}"><div>{content}</div></td>')
+        cells.append(cell(name, content))
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -72,6 +76,8 @@ def _epochs(group: Group) -> str:
 
 def _seeds(group: Group) -> str:
     done, total = len(group.finished), len(group.runs)
+    if not any(run.trained for run in group.runs):
+        return NOTHING
     seeds = sorted(run.seed for run in group.runs if run.seed is not None)
     if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1)):
         under = f"{seeds[0]} to {seeds[-1]}"

@@ -39,7 +39,7 @@ def notes(groups: Sequence[Group]) -> list[str]:
     found = []
     for group in groups:
         for run in group.runs:
-            said = ([] if run.finished else [run.status]) + run.problems
+            said = ([] if run.finished or not run.trained else [run.status]) + run.problems
             found += [f"{group.label(run)}: {text}" for text in said]
     return found
 
@@ -47,6 +47,8 @@ def notes(groups: Sequence[Group]) -> list[str]:
 def _row(group: Group) -> tuple[str, ...]:
     done = group.finished
     seeds = str(len(done)) if len(done) == len(group.runs) else f"{len(done)} of {len(group.runs)}"
+    if not any(run.trained for run in group.runs):
+        seeds = "evaluated only"
     scores = [(spread(getattr(run.last, name) for run in done), digits) for name, digits in _SCORES]
     time = spread(run.seconds for run in done)
     return (
