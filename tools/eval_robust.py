@@ -29,7 +29,7 @@ def parser(task: str) -> argparse.ArgumentParser:
     parser.add_argument("--task", choices=TASKS, default="noise", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best there is")
-    parser.add_argument("--out", help="folder for robust_TASK.json and what else the task writes")
+    parser.add_argument("--out", help="folder for robust_TASK.json, with certify one a method, and the rest")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="e.g. data.test_limit=1000")
     _task(task).add_arguments(parser.add_argument_group(f"--task {task}"))
     return parser

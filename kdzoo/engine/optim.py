@@ -99,7 +99,9 @@ def build_schedule(
 
 
 def _with_warmup(main: lr_scheduler.LRScheduler, optimizer, steps: int, factor: float) -> lr_scheduler.LRScheduler:
-    if steps <= 0:
+    if steps < 0:
+        raise ValueError("warmup_epochs must be 0 or more; leave it out for no warm-up")
+    if steps == 0:
         return main
     warmup = lr_scheduler.LinearLR(optimizer, start_factor=factor, total_iters=steps)
     return lr_scheduler.SequentialLR(optimizer, [warmup, main], milestones=[steps])

@@ -13,7 +13,7 @@ from typing import Any
 from kdzoo.report.evaluation import Evaluation, read_evaluation
 
 SEED_FOLDER = re.compile(r"seed(\d+)")
-EVALUATED = re.compile(r"robust_\w+\.json")  # of tools/eval_robust.py
+EVALUATED = re.compile(r"robust_[\w.]+\.json")  # of tools/eval_robust.py
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def test_a_folder_of_evaluations_alone_is_read_and_drawn(tmp_path):
     folder = tmp_path / "evaluated"
     folder.mkdir()
     record = {"task": "ood", "network": "resnet20", "checkpoint": "zoo:cifar10/resnet20-12e"}
-    (folder / "robust_ood.json").write_text(json.dumps(record))
+    (folder / "robust_certify_cohen_sigma0.25.json").write_text(json.dumps(record))
     (folder / "robust_pgd.json").write_text("{")
     run = read_run(folder)
     assert (run.status, run.network, run.finished, run.log) == ("evaluated only", "resnet20", False, [])

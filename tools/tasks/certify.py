@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         log = certify_set(smoothed, certifier, data.test, path, wanted, settings, shard, progress)
     if shard.count > 1 and not (path.exists() and len(read_log(path, allow_cut=True)) == len(wanted)):
         print(f"shard {shard.number} of {shard.count} is done; the last one to finish writes {path}")
-        name = f"certify.shard{shard.number}of{shard.count}"
+        name = f"{path.stem}.shard{shard.number}of{shard.count}"
         return dict(record_name=name, label=certifier.label, **figures(certifier, log.rows))
     (merged,) = logs = read_logs([path])
     print(text_table(logs))
@@ -110,7 +110,8 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
     told = dict(mean_samples=sum(samples) / len(samples)) if samples else {}
     if told:
         print(f"{told['mean_samples']:,.0f} samples an image on average, at most {arguments.n + arguments.n0:,}")
-    return dict(label=certifier.label, settings=merged.settings, **told, **figures(certifier, merged.rows))
+    found = dict(label=certifier.label, settings=merged.settings, **told, **figures(certifier, merged.rows))
+    return dict(record_name=path.stem, **found)  # one a method and sigma, as the logs
 
 
 def figures(certifier, rows) -> dict:

@@ -64,7 +64,7 @@ def test_every_method_end_to_end(trained, method, capsys):
     assert ("optimistic" in told) == (method == "published")
     page = Path(f"out/certify_{method}_sigma0.25.html").read_text()
     assert ("optimistic" in page) == (method == "published") and "<svg" in page
-    record = json.loads(Path("out/robust_certify.json").read_text())
+    record = json.loads(Path(f"out/robust_certify_{method}_sigma0.25.json").read_text())
     assert record["images"] == 6 and record["settings"]["method"].startswith(method)
     assert record["settings"]["device"] == "cpu"
     if method == "sequential":
@@ -111,7 +111,7 @@ def test_a_process_without_images_ends_well(trained, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "7")
     assert main([*trained, *ASK, "--out", "out"]) == 0
     assert "shard 7 of 8 is done" in capsys.readouterr().out
-    assert json.loads(Path("out/robust_certify.shard7of8.json").read_text())["images"] == 0
+    assert json.loads(Path("out/robust_certify_cohen_sigma0.25.shard7of8.json").read_text())["images"] == 0
 
 
 @pytest.mark.slow
