@@ -176,9 +176,12 @@ class ClassifierDetector(Detector):
     """A detector on the classifier's input that also needs the classifier.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         weight: [C, D], in place of a model.
         bias: [C].
+
+    Raises:
+        ValueError: neither, or a classifier of another kind (a cosine head, a mixture, two heads).
     """
 
     def __init__(self, model: nn.Module | None = None, weight: Tensor | None = None, bias: Tensor | None = None):
@@ -186,7 +189,10 @@ class ClassifierDetector(Detector):
         if weight is None and model is None:
             raise ValueError(f"{self.name} needs the classifier; give model=, or weight= [C, D] and bias= [C]")
         if weight is None:
-            weight, bias = classifier_parameters(model)
+            try:
+                weight, bias = classifier_parameters(model)
+            except ValueError as error:
+                raise ValueError(f"{self.name} needs the classifier, but {error}") from None
         if bias is None:
             bias = torch.zeros(len(weight))
         self.weight, self.bias = torch.as_tensor(weight).detach(), torch.as_tensor(bias).detach()
