@@ -1,6 +1,8 @@
 """Softmax on the sphere: cross-entropy of cosines over a temperature."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,9 @@ from torch import Tensor, nn
 from kdzoo.heads.checks import check_target
 from kdzoo.heads.cosine import CosineHead
 from kdzoo.registry import HEADS
+
+# Of log T in a file of float16 or bfloat16, for T from 0.02 to 50.
+LOG_ROUNDING = 0.01
 
 
 @HEADS.register()
@@ -21,8 +26,8 @@ class NormalizedSoftmaxHead(CosineHead):
         in_features: D.
         num_classes: K.
         temperature: T, above 0. The paper's value was not available to us; 0.05 is the metric-learning
-            literature's.
-        learn_temperature: train log T with the rest, starting from ``temperature``.
+            literature's. Weights that were trained with another are refused.
+        learn_temperature: train log T with the rest, starting from ``temperature``, or from what the weights hold.
         centre: as the layer norm without parameters of Zhai and Wu; see :class:`kdzoo.heads.cosine.CosineHead`.
 
     Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, 2019; for novel classes
@@ -48,6 +53,25 @@ class NormalizedSoftmaxHead(CosineHead):
         log_temperature = torch.tensor(math.log(temperature), dtype=torch.float64).to(torch.get_default_dtype())
         self.log_temperature = nn.Parameter(log_temperature, requires_grad=learn_temperature)
         self.fixed = None if learn_temperature else float(temperature)
+
+    def unfit(self, state: Mapping[str, Tensor]) -> str | None:
+        """Why weights of this head, by name, give another function here than where they were trained; ``None``: not.
+
+        A fixed temperature is a choice, so of two that differ neither is taken silently.
+        """
+        stored = state.get("log_temperature")
+        if self.fixed is None or stored is None or abs(float(stored) - math.log(self.fixed)) <= LOG_ROUNDING:
+            return None
+        value = f"{math.exp(float(stored)):.4g}"
+        told = f"the weights were trained with temperature {value}, the head has {self.fixed:.4g}"
+        return f"{told}; set temperature={value}, or learn_temperature=True, which takes what they hold"
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *arguments: Any) -> None:
+        own = {name.removeprefix(prefix): x for name, x in state_dict.items() if name.startswith(prefix)}
+        told = self.unfit(own)
+        if told is not None:
+            arguments[-1].append(told)  # torch raises a RuntimeError of them all
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     @property
     def temperature(self) -> Tensor | float:

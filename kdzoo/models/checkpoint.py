@@ -47,7 +47,7 @@ def load_weights(model: Classifier, path: str | Path) -> None:
 
     Raises:
         UserError: no such file, a damaged one, one that holds more than tensors, or names and shapes
-            that do not fit the network.
+            that do not fit the network, or what its head says does not fit.
 
     Example:
         >>> model = create_model("resnet32x4", num_classes=100)
@@ -203,6 +203,12 @@ def check_fit(model: Classifier, state: Mapping[str, Tensor], path: Path) -> Non
     told = [f"{fault}: {some_of(names)}" for fault, names in faults.items() if names]
     if told:
         raise UserError(f"{path} does not fit {model.name}; {'; '.join(told)}")
+    for place, module in getattr(model.network, "_orig_mod", model.network).named_modules():
+        if hasattr(module, "unfit"):  # a head's word on values
+            own = {n.removeprefix(f"{place}."): tensor for n, tensor in state.items() if n.startswith(f"{place}.")}
+            fault = module.unfit(own)
+            if fault is not None:
+                raise UserError(f"{path} does not fit {model.name}: {fault}")
 
 
 def some_of(names: list[str]) -> str:

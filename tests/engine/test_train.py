@@ -85,17 +85,17 @@ def test_the_cache_spares_the_teacher_and_changes_rounding_only(tiny, tmp_path):
 
 
 def test_the_cache_tells_teachers_of_equal_weights_apart(tiny):
-    head = dict(type="NormalizedSoftmaxHead", temperature=0.1)
+    head = dict(type="CosFaceHead", scale=10.0)
     run(tiny | dict(head=head, losses=[dict(type="HeadLoss")]), "teacher")
     cfg = tiny | dict(losses=[dict(type="KD")], epochs=1, runtime=tiny["runtime"] | dict(teacher_cache=True))
     served = []
-    for temperature in (0.1, 0.5, 0.5):
-        head = dict(type="NormalizedSoftmaxHead", temperature=temperature)
+    for scale in (10.0, 2.0, 2.0):
+        head = dict(type="CosFaceHead", scale=scale)
         teacher = dict(
             name="resnet8", options=tiny["student"]["options"], checkpoint="teacher/last.safetensors", head=head
         )
         served.append(run(cfg | dict(teacher=teacher), "student")["teacher_cache"]["served"])
-    assert served == [0, 0, 96]  # another temperature, another teacher
+    assert served == [0, 0, 96]  # another scale, another teacher
 
 
 def test_the_cache_is_refused_where_views_are_unbounded(tiny):

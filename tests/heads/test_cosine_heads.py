@@ -84,6 +84,21 @@ def test_decision_is_without_the_margin_and_a_fixed_temperature_stays():
     assert learnt.log_temperature.grad.abs() > 0
 
 
+def test_weights_of_another_temperature_are_refused():
+    learnt, held = NormalizedSoftmaxHead(5, 4, temperature=0.1, learn_temperature=True), {}
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        held = {name: x.to(dtype) for name, x in learnt.state_dict().items()}
+        fixed = NormalizedSoftmaxHead(5, 4, temperature=0.1)
+        fixed.load_state_dict(held)
+        assert fixed.temperature == 0.1  # to the digit: what was trained and resumed is the same function
+    other = torch.nn.Sequential(NormalizedSoftmaxHead(5, 4, temperature=0.5))
+    with pytest.raises(RuntimeError, match=r"temperature 0\.1.*, the head has 0\.5; set temperature="):
+        other.load_state_dict({f"0.{name}": x for name, x in held.items()})
+    taken = NormalizedSoftmaxHead(5, 4, temperature=0.5, learn_temperature=True)
+    taken.load_state_dict(learnt.state_dict())
+    torch.testing.assert_close(taken(torch.eye(5)), learnt(torch.eye(5)))
+
+
 def test_add_class_needs_no_training():
     head = CosFaceHead(5, 4)
     before = head(torch.eye(5)).detach()

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from kdzoo.config import Config
 from kdzoo.engine import train
 from kdzoo.engine.testing import load_tested
-from kdzoo.errors import ConfigError
+from kdzoo.errors import ConfigError, UserError
 from kdzoo.heads import SVMHead
-from kdzoo.models import create_model
+from kdzoo.models import create_model, load_weights, save_weights, weights_hash
 from kdzoo.registry import HEADS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "heads"
@@ -34,6 +34,31 @@ def test_every_registered_head_trains(tiny, name):
     assert type(model.head).__name__ == name
     correct = sum(int((model(b.images).argmax(1) == b.target).sum()) for b in data.test.epoch(0))
     assert 100 * correct / data.test.size == pytest.approx(metrics["last"]["top1"])
+
+
+def test_a_checkpoint_of_another_temperature_is_one_line_and_changes_nothing(tmp_path):
+    def model(**options):
+        torch.manual_seed(len(options))
+        made = create_model("resnet8", 4)
+        made.set_head(
+            lambda width: HEADS.build(dict(type="NormalizedSoftmaxHead", **options), in_features=width, num_classes=4)
+        )
+        return made
+
+    file = tmp_path / "trained.safetensors"
+    trained = model(temperature=0.2)
+    save_weights(trained, file)
+    other = model()
+    before = weights_hash(other)
+    with pytest.raises(
+        UserError, match=r"does not fit resnet8: .* temperature 0\.2, the head has 0\.05; set temperature=0\.2"
+    ):
+        load_weights(other, file)
+    assert weights_hash(other) == before
+    for options in (dict(temperature=0.2), dict(learn_temperature=True)):
+        again, images = model(**options), torch.rand(2, 3, 32, 32)
+        load_weights(again, file)
+        torch.testing.assert_close(again.eval()(images), trained.eval()(images))
 
 
 def test_a_teacher_may_have_a_head_and_a_student_be_distilled_with_one(tiny):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdzoo.errors import UserError, did_you_mean
 from kdzoo.registry import DETECTORS
 from kdzoo.robust.ood.detector import Batches, Detector, image_batches
-from kdzoo.robust.ood.taps import LayerReader, classifier_parameters, last_linear
+from kdzoo.robust.ood.taps import LayerReader, classifier_parameters, linear_classifier
 
 
 @DETECTORS.register()
@@ -131,7 +131,7 @@ def _backbone(model: nn.Module, _: bool):
 
 def _head(model: nn.Module, of_maps: bool):
     """The classifier: of maps [B, D, H, W] where the detector takes those, else of [B, D]."""
-    return model.network.forward_head if of_maps else last_linear(model)
+    return model.network.forward_head if of_maps else linear_classifier(model)
 
 
 class _Stage(nn.Module):

@@ -12,7 +12,7 @@ class _ASH(ClassifierDetector):
     """Keep the largest features of each sample, shape them, and take the energy.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         percentile: of a sample's features to drop (default 90).
         weight, bias: of the classifier, in place of a model.
     """

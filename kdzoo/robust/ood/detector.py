@@ -31,6 +31,7 @@ class Detector:
     reads: ClassVar[Literal["logits", "pooled", "images"]] = "pooled"
     needs_fit: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    fit_rows: ClassVar[int | None] = _ROWS  # of stored features that a fit takes at a time; None: all
 
     def __init__(self, model: nn.Module | None = None):
         self.model, self.fitted = model, not self.needs_fit
@@ -74,7 +75,7 @@ class Detector:
         if labels is None and self.needs_labels:
             raise ValueError(f"{self.name} needs the labels of the features; give fit_features(features, labels)")
         labels = torch.full((len(features),), -1) if labels is None else torch.as_tensor(labels)
-        return self.fit_batches(lambda: in_chunks(features, labels))
+        return self.fit_batches(lambda: in_chunks(features, labels, self.fit_rows))
 
     def score(self, x: Tensor) -> Tensor:
         """[N] float64, higher for in-distribution.
@@ -175,9 +176,12 @@ class ClassifierDetector(Detector):
     """A detector on the classifier's input that also needs the classifier.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         weight: [C, D], in place of a model.
         bias: [C].
+
+    Raises:
+        ValueError: neither, or a classifier of another kind (a cosine head, a mixture, two heads).
     """
 
     def __init__(self, model: nn.Module | None = None, weight: Tensor | None = None, bias: Tensor | None = None):
@@ -185,7 +189,10 @@ class ClassifierDetector(Detector):
         if weight is None and model is None:
             raise ValueError(f"{self.name} needs the classifier; give model=, or weight= [C, D] and bias= [C]")
         if weight is None:
-            weight, bias = classifier_parameters(model)
+            try:
+                weight, bias = classifier_parameters(model)
+            except ValueError as error:
+                raise ValueError(f"{self.name} needs the classifier, but {error}") from None
         if bias is None:
             bias = torch.zeros(len(weight))
         self.weight, self.bias = torch.as_tensor(weight).detach(), torch.as_tensor(bias).detach()
@@ -214,12 +221,13 @@ def as_features(features) -> Tensor:
     return features if features.is_floating_point() else features.double()
 
 
-def in_chunks(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of both, some thousand at a time, checked for NaN."""
+def in_chunks(features: Tensor, labels: Tensor, rows: int | None = _ROWS) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of both, some thousand (``None``: all) at a time, checked for NaN."""
     if len(features) != len(labels):
         raise ValueError(f"there are {len(features)} features and {len(labels)} labels; give one label a row")
-    for start in range(0, len(features), _ROWS):
-        part = features[start : start + _ROWS]
+    rows = rows or max(1, len(features))
+    for start in range(0, len(features), rows):
+        part = features[start : start + rows]
         if not torch.isfinite(part.sum(dtype=torch.float64)):  # NaN and infinity survive a sum
             raise ValueError("the features hold NaN or infinity; mend the network or the images they come from")
-        yield part, labels[start : start + _ROWS]
+        yield part, labels[start : start + rows]

@@ -14,7 +14,7 @@ class GradNorm(ClassifierDetector):
     norm is sum_c |C p_c - 1| times |z|_1: no backward pass, no loop over samples.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         weight, bias: of the classifier, in place of a model.
 
     Example:

@@ -36,6 +36,7 @@ class Mahalanobis(Detector):
     """
 
     needs_fit, needs_labels = True, True
+    fit_rows = None  # the moments cut blocks of their own
 
     def __init__(
         self,

@@ -1,9 +1,15 @@
 """Class means and the tied scatter of features in one streamed pass, in float64."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
 import torch
 from torch import Tensor
 
-_ROWS = 8192  # at a time; in smaller blocks merging the means, and waking the threads of BLAS, weigh more
+_ROWS = 8192  # at a time on a GPU
+# On a CPU: rows centred and multiplied at a time, products that are worth a thread, values of all threads' scatters.
+_BLOCK, _WORTH, _MOST = 1024, 2**28, 2**26
 
 
 class ClassMoments:
@@ -50,14 +56,27 @@ class ClassMoments:
         if low < 0:
             raise ValueError(f"labels are expected to be 0 or more but got {low}; leave OOD samples out")
         self._grow(high + 1, features)
-        # Two blocks that are written again and again: fresh memory for each costs as much as half the products.
-        size = min(_ROWS, len(labels)), features.shape[1]
-        space = [torch.empty(size, dtype=torch.float64, device=features.device) for _ in range(2)]
+        if features.device.type == "cpu":
+            self._update_on_cpu(features, labels)
+            return self
         for start in range(0, len(labels), _ROWS):
-            part = labels[start : start + _ROWS]
-            x, other = (block[: len(part)] for block in space)
-            self._merge(x.copy_(features[start : start + _ROWS]), part, other)
+            self._merge(*part_moments(features[start : start + _ROWS], labels[start : start + _ROWS]))
         return self
+
+    def _update_on_cpu(self, features: Tensor, labels: Tensor) -> None:
+        """Threads of ours take a part of the rows each, in NumPy.
+
+        Torch's threads and those of BLAS wait for their next turn by spinning, each on the other's cores: taking turns
+        block by block, they cost several times what they compute.
+        """
+        size = max(1, features.shape[1] ** 2)
+        threads = min(torch.get_num_threads(), max(1, len(labels) * size // _WORTH))
+        workers = min(threads, max(1, _MOST // size))
+        features = features if features.dtype in (torch.float32, torch.float64) else features.float()
+        parts = [np.array_split(x.detach().numpy(), workers) for x in (features, labels)]
+        with blas_threads().limit(limits=threads // workers, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+            for found in pool.map(part_moments_on_cpu, *parts):
+                self._merge(*(torch.from_numpy(value) for value in found))
 
     def _grow(self, classes: int, features: Tensor) -> None:
         width = features.shape[1]
@@ -73,16 +92,13 @@ class ClassMoments:
             self.counts = torch.cat([self.counts, self.counts.new_zeros(more)])
             self.means = torch.cat([self.means, self.means.new_zeros(more, width)])
 
-    def _merge(self, x: Tensor, labels: Tensor, space: Tensor) -> None:
-        """Take in a block x [R, D] of float64, which is written over, as ``space`` [R, D] is."""
-        present, row = labels.unique(return_inverse=True)
-        new = torch.bincount(row, minlength=len(present)).double()
-        mean = x.new_zeros(len(present), x.shape[1]).index_add_(0, row, x) / new[:, None]
+    def _merge(self, present: Tensor, new: Tensor, mean: Tensor, scatter: Tensor) -> None:
+        """Take in classes [K], their samples [K] and means [K, D], and the scatter [D, D] about these."""
         if not torch.isfinite(mean).all():
             raise ValueError("the features hold NaN or infinity; mend the network or the images they come from")
         old, step = self.counts[present], mean - self.means[present]
-        # Within the batch, then between the batch's class means and those so far.
-        add_gram(self.scatter, x.sub_(torch.index_select(mean, 0, row, out=space)))
+        # Within the part, then between the part's class means and those so far.
+        self.scatter += scatter
         add_gram(self.scatter, step * (old * new / (old + new)).sqrt()[:, None])
         self.means[present] += step * (new / (old + new))[:, None]
         self.counts[present] += new
@@ -114,6 +130,51 @@ class ClassMoments:
         mean = share @ self.means
         spread = (self.means - mean) * share.sqrt()[:, None]
         return mean, self.within() + spread.T @ spread
+
+
+def part_moments(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """In float64 of rows [R, D]: their classes [K], samples of each, class means [K, D], the scatter about these."""
+    x = features.double()
+    present, row = labels.unique(return_inverse=True)
+    counts = torch.bincount(row, minlength=len(present)).double()
+    mean = x.new_zeros(len(present), x.shape[1]).index_add_(0, row, x) / counts[:, None]
+    centred = x - mean[row]
+    return present, counts, mean, centred.T @ centred
+
+
+def part_moments_on_cpu(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """As :func:`part_moments`, in NumPy: it computes on the thread it is called from and lets others run meanwhile."""
+    from scipy.sparse import csc_matrix
+
+    present, row = np.unique(labels, return_inverse=True)
+    rows, width = features.shape
+    mean, scatter = np.zeros((len(present), width)), np.zeros((width, width))
+    counts = np.bincount(row).astype(np.float64)
+    # A block that is written again and again: fresh memory each time costs as much as half the product.
+    space = np.empty((min(_BLOCK, rows), width))
+    with np.errstate(invalid="ignore", over="ignore"):  # told by the caller, from the means
+        for start in range(0, rows, _BLOCK):
+            own = row[start : start + _BLOCK]
+            x = space[: len(own)]
+            np.copyto(x, features[start : start + _BLOCK])
+            pick = (np.ones(len(own)), own, np.arange(len(own) + 1))
+            mean += csc_matrix(pick, shape=(len(present), len(own))) @ x
+        mean /= counts[:, None]
+        for start in range(0, rows, _BLOCK):
+            own = row[start : start + _BLOCK]
+            x = np.take(mean, own, axis=0, out=space[: len(own)], mode="clip")
+            np.subtract(features[start : start + _BLOCK], x, out=x)
+            scatter += x.T @ x  # NumPy sees the symmetry and has BLAS compute half
+    return present, counts, mean, scatter
+
+
+@cache
+def blas_threads():
+    """The threads of the BLAS that NumPy and SciPy have."""
+    import scipy.linalg.blas  # noqa: F401 (brings its own)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def wide(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class ReAct(ClassifierDetector):
     of all activations of evenly spaced images, so that memory stays the same.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         percentile: default 90 as in the paper.
         weight, bias: of the classifier, in place of a model.
 

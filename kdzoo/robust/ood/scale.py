@@ -13,7 +13,7 @@ class SCALE(ClassifierDetector):
     """The energy of features scaled by exp(sum of all / sum of the largest); nothing is pruned.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         percentile: above which features count as the largest (default 85 as in the paper).
         weight, bias: of the classifier, in place of a model.
 

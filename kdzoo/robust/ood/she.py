@@ -14,7 +14,7 @@ class SHE(ClassifierDetector):
     """Inner product of the feature with the mean of the correctly classified training features of its predicted class.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         weight, bias: of the classifier, in place of a model.
 
     A class without a correctly classified sample gets the mean of all its samples, with a warning.

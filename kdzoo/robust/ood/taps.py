@@ -101,11 +101,26 @@ def last_linear(network: nn.Module) -> nn.Linear:
     return layers[-1]
 
 
+def linear_classifier(model: nn.Module) -> nn.Linear:
+    """The one linear layer that makes the logits of the classifier's input; ValueError where something else does.
+
+    Some other linear layer of the network would be taken for it: of a head's experts or codes, of one of two heads.
+    """
+    network = getattr(model, "network", model)
+    if hasattr(model, "set_head") and model.head is not None:
+        layer = model.head
+    else:
+        layer = network.get_classifier() if hasattr(network, "get_classifier") else last_linear(network)
+    if not isinstance(layer, nn.Linear):
+        name = getattr(model, "name", type(network).__name__)
+        told = f"the classifier of {name} is a {type(layer).__name__}, not one linear layer"
+        raise ValueError(f"{told}; choose another detector, or give weight and bias")
+    return layer
+
+
 def classifier_parameters(model: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight [C, D] and bias [C] of the linear classifier, detached."""
-    network = getattr(model, "network", model)
-    layer = network.get_classifier() if hasattr(network, "get_classifier") else None
-    layer = layer if isinstance(layer, nn.Linear) else last_linear(network)
+    layer = linear_classifier(model)
     bias = torch.zeros(layer.out_features).to(layer.weight) if layer.bias is None else layer.bias
     return layer.weight.detach(), bias.detach()
 

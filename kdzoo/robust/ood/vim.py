@@ -18,7 +18,7 @@ class ViM(ClassifierDetector):
     norm to the mean of the largest logit. Two passes over the data.
 
     Args:
-        model: as for every detector; its last linear layer is the classifier.
+        model: as for every detector; its classifier has to be one linear layer.
         dim: of the principal space; default 256 (the paper: 1000 for D >= 1500, else 512), or D / 2 where D is
             at most that.
         weight, bias: of the classifier, in place of a model.

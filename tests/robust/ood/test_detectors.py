@@ -7,8 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdzoo.errors import UserError
-from kdzoo.registry import DETECTORS
-from kdzoo.robust.ood import KNN, MSP, ODIN, SHE, GradNorm, PytorchOOD, ReAct, ViM
+from kdzoo.heads import SVMHead
+from kdzoo.models import create_model
+from kdzoo.registry import DETECTORS, HEADS
+from kdzoo.robust.ood import KNN, MSP, ODIN, SCALE, SHE, GradNorm, PytorchOOD, ReAct, ViM
+from kdzoo.robust.ood.taps import classifier_parameters
 
 GOLDEN = {
     "msp": (dict(type="MSP"), "logits"),
@@ -163,6 +166,27 @@ def test_features_may_still_hold_their_gradient():
     for name in ("ViM", "SHE", "ReAct", "KNN", "Mahalanobis"):
         detector = DETECTORS.build(dict(type=name, **OPTIONS.get(name, {})), weight=torch.randn(4, 6))
         assert not detector.fit_features(x, torch.arange(40) % 4).score_features(x).requires_grad
+
+
+@pytest.mark.parametrize("head", ["SparseMoEHead", "VQHead", "CosFaceHead"])
+@pytest.mark.parametrize("network", ["resnet8", "torchvision:vgg11"])
+def test_no_other_linear_layer_is_taken_for_the_classifier(head, network):
+    model = create_model(network, 8)
+    model.set_head(lambda width: HEADS.build(dict(type=head), in_features=width, num_classes=8))
+    words = f"SCALE needs the classifier, but .*{network} is a {head}, not one linear layer"
+    with pytest.raises(ValueError, match=words):
+        SCALE(model)
+    with pytest.raises(ValueError, match=f"is a {head}, not one linear layer"):
+        classifier_parameters(model)
+    plain = create_model(network, 8)
+    plain.set_head(lambda width: SVMHead(width, 8))
+    assert SCALE(plain).weight.data_ptr() == plain.head.weight.data_ptr()
+
+
+def test_two_heads_are_no_linear_classifier():
+    model = create_model("deit_tiny_distilled_patch16_224", 8, img_size=32, patch_size=16, depth=1)
+    with pytest.raises(ValueError, match="is a tuple, not one linear layer; choose another detector"):
+        SCALE(model)
 
 
 def test_odin_at_temperature_one_raises_its_own_probability(model):

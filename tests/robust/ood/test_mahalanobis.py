@@ -100,6 +100,27 @@ def test_batches_of_any_size_give_the_same(sizes):
     torch.testing.assert_close(moments.total()[1], whole.T @ whole / 500, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int32])
+@pytest.mark.parametrize("most", [10**9, 10 * 5**2, 1])
+def test_parts_of_the_rows_on_threads_give_the_same(monkeypatch, dtype, most):
+    monkeypatch.setattr("kdzoo.robust.ood.moments._WORTH", 1)
+    monkeypatch.setattr("kdzoo.robust.ood.moments._BLOCK", 16)
+    monkeypatch.setattr("kdzoo.robust.ood.moments._MOST", most)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    labels = torch.arange(300).sort().values // 60  # in order, so that each part lacks classes
+    x = (10 * torch.randn(300, 5, generator=torch.Generator().manual_seed(0)) + 100 * labels[:, None]).to(dtype)
+    moments = ClassMoments().update(x, labels)
+    wide = x.double()
+    means = torch.stack([wide[labels == c].mean(dim=0) for c in range(5)])
+    centred = wide - means[labels]
+    torch.testing.assert_close(moments.means, means, rtol=1e-13, atol=0)
+    torch.testing.assert_close(moments.within(), centred.T @ centred / 300, rtol=1e-12, atol=1e-12)
+    x.view(-1)[-1] = 0 if dtype == torch.int32 else float("nan")
+    if dtype != torch.int32:
+        with pytest.raises(ValueError, match="hold NaN or infinity"):
+            ClassMoments().update(x, labels)
+
+
 def test_fitting_leaves_the_features_alone():
     x = torch.randn(50, 4, dtype=torch.float64)
     before = x.clone()
