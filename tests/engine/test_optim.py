@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kdzoo.engine.optim import build_optimizer, build_schedule
+from kdzoo.errors import ConfigError
 
 EPOCHS, STEPS = 12, 5
 
@@ -85,3 +86,9 @@ def test_frozen_parameters_are_left_out():
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     assert build_optimizer(dict(type="SGD", lr=0.1), model).param_groups[0]["params"] == [model.weight]
+
+
+@pytest.mark.parametrize("kind", ["Cosine", "Constant"])
+def test_a_negative_warm_up_is_told(kind):
+    with pytest.raises(ConfigError, match="warmup_epochs must be 0 or more"):
+        rates(dict(type=kind, warmup_epochs=-1))

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from kdzoo.config import Config
+from kdzoo.heads import NormalizedSoftmaxHead
 from kdzoo.models import create_model, save_weights
 from kdzoo.robust.ood import ood_metrics, scoring
 from kdzoo.tools import eval_robust
+from kdzoo.tools.tasks import ood
 
 OPTIONS = ["--task", "ood", "--device", "cpu", "--sets", "sets.py", "--out", "run", "--validation", "20"]
 FEW = ["--detectors", "MSP", "Mahalanobis", "KNN", "ODIN"]
@@ -103,6 +105,21 @@ def test_weights_may_come_from_elsewhere_than_a_file(files, capsys, monkeypatch)
     save_weights(create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8)), files[1])
     assert eval_robust.main([files[0], "zoo:digits/resnet8", *OPTIONS, *few, "--resume"]) == 2
     assert "holds scores with weights = " in capsys.readouterr().err
+
+
+def test_by_default_a_cosine_head_leaves_out_what_needs_a_linear_classifier(files, capsys, monkeypatch):
+    monkeypatch.setattr(ood, "DETECTORS", ("MSP", "Mahalanobis", "ViM", "GradNorm"))
+    sizes = dict(in_chans=1, mean=[0.3], std=[0.3], widths=(8, 8, 8, 8))
+    model = create_model("resnet8", 10, **sizes)
+    model.set_head(lambda width: NormalizedSoftmaxHead(width, 10))
+    save_weights(model, files[1])
+    more = ["--no-ensemble", "--cfg-options", "head.type=NormalizedSoftmaxHead"]
+    assert eval_robust.main([*files, *OPTIONS, *more]) == 0, capsys.readouterr().err
+    assert "left out: ViM, GradNorm, since the classifier of resnet8 is a NormalizedSof" in capsys.readouterr().out
+    record = json.loads(Path("run/robust_ood.json").read_text())
+    assert {row["detector"] for row in record["results"]} == {"MSP", "Mahalanobis"}
+    assert eval_robust.main([*files, *OPTIONS, *more, "--detectors", "ViM"]) == 2
+    assert "ViM needs the classifier, but" in capsys.readouterr().err
 
 
 def test_a_run_stopped_before_it_fitted_does_not_go_on_with_anothers_fit(files, capsys, monkeypatch):

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attack-eps", type=float, default=8 / 255, help="adversarial: of fgsm, bim (default 8/255)")
     parser.add_argument("--cw-steps", type=int, default=100, help="adversarial: of cw, for each of 5 trade-offs")
     parser.add_argument("--sets", help="config with near and far sets (default: configs/ood/ by the data's type)")
-    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), help="default: all of kdzoo's")
+    parser.add_argument("--detectors", nargs="+", help="default: all of kdzoo's that the network's classifier allows")
     parser.add_argument("--pytorch-ood", nargs="+", default=[], metavar="NAME", help="detectors of pytorch-ood, too")
     parser.add_argument("--layers", nargs="+", help="of the Mahalanobis ensemble (default: the stages)")
     parser.add_argument("--no-ensemble", action="store_true", help="leave the Mahalanobis ensemble out")
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace, config, model, data) -> dict:
         from kdzoo.tools.tasks import ood_adversarial
 
         return ood_adversarial.run(arguments, config, model, data)
+    arguments.detectors = arguments.detectors or fitting(model)
     sets, absent = find_sets(arguments, config, data)
     with tempfile.TemporaryDirectory(prefix="kdzoo-ood-") as scratch:
         folder = Path(arguments.out) if arguments.out else Path(scratch)
@@ -112,7 +113,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.resume and not arguments.out:
         raise UserError("--resume goes on with what lies in --out; give --out the folder of the earlier run")
     for name in ("MahalanobisEnsemble", "PytorchOOD"):
-        if name in arguments.detectors:
+        if name in (arguments.detectors or ()):
             cure = "it is always measured" if name == "MahalanobisEnsemble" else "use --pytorch-ood NAME"
             raise UserError(f"--detectors {name} can't be chosen here: {cure}; leave it out")
     if arguments.convention == "lee" and arguments.positive == "ood":
@@ -123,6 +124,21 @@ def check(arguments: argparse.Namespace) -> None:
             arguments.shrinkage = float(shrinkage)
         except ValueError:
             raise UserError(f"--shrinkage is {shrinkage!r}; use a number in [0, 1] or oas") from None
+
+
+def fitting(model) -> list[str]:
+    """All detectors; without those that need a linear classifier where the network has another."""
+    from kdzoo.registry import DETECTORS as REGISTERED
+    from kdzoo.robust.ood.detector import ClassifierDetector
+    from kdzoo.robust.ood.taps import linear_classifier
+
+    try:
+        linear_classifier(model)
+    except ValueError as error:
+        unfit = [name for name in DETECTORS if issubclass(REGISTERED.get(name), ClassifierDetector)]
+        print(f"left out: {', '.join(unfit)}, since {str(error).partition(';')[0]}")
+        return [name for name in DETECTORS if name not in unfit]
+    return list(DETECTORS)
 
 
 def find_sets(arguments: argparse.Namespace, config, data) -> tuple[list, list[str]]:
