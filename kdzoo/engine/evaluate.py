@@ -46,12 +46,14 @@ def score(logits: Tensor, target: Tensor) -> Scores:
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
     logits, classes = logits.float(), logits.shape[1]
+    # torchmetrics gives a confidence of exactly 1 a 16th bin of its own; the last of the 15 holds it as well.
+    confidence = logits.softmax(dim=1).clamp_max(1 - 2**-24)
     common = dict(num_classes=classes, average="micro")
     values = [
         multiclass_accuracy(logits, target, **common),
         multiclass_accuracy(logits, target, top_k=5, **common) if classes > 5 else logits.new_zeros(()),
         F.cross_entropy(logits, target),
-        multiclass_calibration_error(logits.softmax(dim=1), target, classes, n_bins=15),
+        multiclass_calibration_error(confidence, target, classes, n_bins=15),
     ]
     top1, top5, nll, ece = torch.stack([v.float() for v in values]).tolist()
     return Scores(100 * top1, 100 * top5 if classes > 5 else None, nll, 100 * ece)

@@ -29,6 +29,17 @@ def test_scores_equal_a_count_by_hand():
     )
 
 
+def test_a_confidence_of_one_is_in_the_last_of_the_15_bins():
+    logits = np.zeros((40, 6))
+    logits[:, 0] = np.repeat([30.0, 5.0], 20)  # softmax: 1 in float32, and 0.967
+    target = np.zeros(40, dtype=int)
+    target[:4] = 1
+    assert torch.tensor(logits).float().softmax(1).max() == 1
+    assert score(torch.tensor(logits), torch.tensor(target)).ece == pytest.approx(
+        expected_scores(logits, target)[3], rel=1e-4
+    )
+
+
 def test_top5_of_few_classes_is_not_told():
     assert score(torch.eye(3) * 9, torch.arange(3)).top5 is None
     assert score(torch.eye(3) * 9, torch.arange(3)).top1 == 100
