@@ -106,7 +106,8 @@ def novel_protocol(
     joint = _scenario(support, support_labels, query, query_labels, neighbours, recalls, most, seen)
     labels, means = class_means(support[~novel_s], support_labels[~novel_s])
     confidence = (query @ means.T).max(axis=1)
-    false, true, _ = roc_curve(~novel_q, confidence)
+    # All points: of several on a line the first that keeps 95 % may not be an end.
+    false, true, _ = roc_curve(~novel_q, confidence, drop_intermediate=False)
     return NovelResult(
         disjoint,
         joint,

@@ -50,6 +50,13 @@ def test_votes_that_tie_go_to_the_nearest():
     assert result.joint.knn == 100.0
 
 
+def test_fpr95_is_read_where_95_percent_are_kept_though_all_scores_tie_in_pairs():
+    angle = np.linspace(0, 1, 20)
+    query = np.tile(np.stack([np.cos(angle), np.sin(angle)], axis=1), (2, 1))  # a seen and a novel one at each angle
+    result = novel_protocol(np.eye(2), np.array([0, 1]), query, np.repeat([0, 1], 20), seen=1)
+    assert result.fpr95 == pytest.approx(95)
+
+
 def test_rejection_reads_the_seen_means_alone():
     x, y = np.eye(4), np.arange(4)
     q = np.array([[1, 0.1, 0, 0], [0.1, 1, 0, 0], [0, 0.2, 1, 0], [0, 0, 0.1, 1]])
