@@ -131,7 +131,7 @@ def _lee(known: np.ndarray, unknown: np.ndarray) -> dict[str, float]:
 
 
 def _scores(values, name: str) -> np.ndarray:
-    values = values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    values = values.detach().cpu().double().numpy() if hasattr(values, "detach") else values  # NumPy has no bfloat16
     values = np.asarray(values, dtype=np.float64).ravel()
     if not len(values):
         raise ValueError(f"{name} is empty; give at least one score on each side")

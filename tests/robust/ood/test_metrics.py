@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -62,6 +63,11 @@ def test_the_threshold_keeps_95_percent_and_no_higher_one_does(known, unknown):
     assert ood_metrics(known, unknown)["fpr95"] == pytest.approx((unknown >= max(kept)).mean())
     flagging = [t for t in np.unique(unknown) if (unknown <= t).mean() >= 0.95]
     assert ood_metrics(known, unknown, positive="ood")["fpr95"] == pytest.approx((known <= min(flagging)).mean())
+
+
+def test_tensors_of_any_type_are_scores():
+    sides = torch.tensor([2.0, 1.0], dtype=torch.bfloat16), torch.tensor([1.0, 0.0], requires_grad=True)
+    assert ood_metrics(*sides) == ood_metrics([2.0, 1.0], [1.0, 0.0])
 
 
 def test_the_curve_is_from_corner_to_corner():
