@@ -25,10 +25,13 @@ class TemperatureScaling(BaseEstimator):
         """Args: scores [N, K], held out from training; y [N] columns of the right class."""
         scores, y = check_scores(scores, y)
 
-        def nll(log_t: float) -> float:
-            return -log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(y)), y].mean()
+        # Looked for around the scores' own spread: log densities of many features lie millions apart.
+        spread = float(scores.std(axis=1).mean()) or 1.0
 
-        self.temperature_ = float(np.exp(minimize_scalar(nll, bounds=(-7, 7), method="bounded").x))
+        def nll(log_t: float) -> float:
+            return -log_softmax(scores / (spread * np.exp(log_t)), axis=1)[np.arange(len(y)), y].mean()
+
+        self.temperature_ = spread * float(np.exp(minimize_scalar(nll, bounds=(-7, 7), method="bounded").x))
         return self
 
     def predict_proba(self, scores: Any) -> np.ndarray:
@@ -74,12 +77,14 @@ def _sigmoid(z: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     count, rest = positive.sum(), (~positive).sum()
     target = np.where(positive, (count + 1) / (count + 2), 1 / (rest + 2))
     spread = z.std() or 1.0
+    # In units of the rarer side: of a mean over all samples, BFGS would stop before a rare class has its slope.
+    unit = min(count, rest) + 1
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
         t = point[0] * (z - z.mean()) / spread + point[1]
         error = expit(t) - target
-        value = (np.logaddexp(0, t) - target * t).mean()
-        return value, np.array([(error * (z - z.mean()) / spread).mean(), error.mean()])
+        value = (np.logaddexp(0, t) - target * t).sum() / unit
+        return value, np.array([(error * (z - z.mean()) / spread).sum(), error.sum()]) / unit
 
     a, b = minimize(loss, np.array([1.0, np.log((count + 1) / (rest + 1))]), jac=True, method="BFGS").x
     return a / spread, b - a * z.mean() / spread

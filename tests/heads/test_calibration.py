@@ -27,6 +27,14 @@ def test_temperature_is_found(drawn):
     assert (p.argmax(1) == scores.argmax(1)).all()
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_temperature_follows_the_scores_unit(drawn, unit):
+    scores, y = drawn
+    expected = TemperatureScaling().fit(scores, y)
+    scaling = TemperatureScaling().fit(unit * scores, y)
+    assert scaling.temperature_ == pytest.approx(unit * expected.temperature_, rel=1e-3)
+
+
 def test_platt_is_scikit_learns_sigmoid(drawn):
     scores, y = drawn
     platt = PlattScaling().fit(scores, y)
@@ -35,6 +43,15 @@ def test_platt_is_scikit_learns_sigmoid(drawn):
         assert (platt.slope_[k], platt.offset_[k]) == pytest.approx((-a, -b), rel=1e-3)
     np.testing.assert_allclose(platt.predict_proba(scores).sum(1), 1)
     assert log_loss(y, platt.predict_proba(scores)) < log_loss(y, softmax(scores, axis=1))
+
+
+def test_platt_of_a_rare_class_is_scikit_learns_sigmoid():
+    z = np.random.default_rng(0).normal(size=20_000)
+    y = (np.arange(len(z)) < 20).astype(int)
+    z[:20] += 4
+    platt = PlattScaling().fit(np.stack([-z, z], axis=1), y)
+    a, b = _sigmoid_calibration(z, y)
+    assert (platt.slope_[1], platt.offset_[1]) == pytest.approx((-a, -b), rel=2e-3)
 
 
 def test_separable_scores_stay_finite():
