@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdzoo.heads.uncertainty import check_uncertainty, uncertainty
-from kdzoo.heads.zero_shot import Pair, check_pair, check_text_weights, one_hot, unit_tensor, zero_shot_logits
+from kdzoo.heads.zero_shot import (
+    Pair,
+    accuracy,
+    check_pair,
+    check_text_weights,
+    one_hot,
+    unit_tensor,
+    zero_shot_logits,
+)
 
 
 @dataclass
@@ -148,7 +156,7 @@ class AMUTuning:
 
     def score(self, features: Pair, y: Tensor | np.ndarray) -> float:
         """Accuracy in percent."""
-        return 100.0 * float((self.predict(features) == np.asarray(torch.as_tensor(y).cpu())).mean())
+        return accuracy(self.predict(features), y)
 
 
 def standardise(logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.heads.zero_shot import check_text_weights, one_hot, unit_tensor, zero_shot_logits
+from kdzoo.heads.zero_shot import accuracy, check_text_weights, one_hot, unit_tensor, zero_shot_logits
 
 
 class TipAdapter:
@@ -74,4 +74,4 @@ class TipAdapter:
 
     def score(self, features: Tensor | np.ndarray, y: Tensor | np.ndarray) -> float:
         """Accuracy in percent."""
-        return 100.0 * float((self.predict(features) == np.asarray(torch.as_tensor(y).cpu())).mean())
+        return accuracy(self.predict(features), y)

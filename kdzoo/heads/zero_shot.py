@@ -117,8 +117,14 @@ def check_pair(features: Pair, y: Tensor | np.ndarray | None, text_weights: Tens
     if clip.shape[1] != text_weights.shape[0]:
         raise ValueError(f"text_weights is {list(text_weights.shape)}, expected [{clip.shape[1]}, K]")
     if y is not None:
-        y = torch.as_tensor(y)
-        if y.shape != (len(clip),) or not 0 <= int(y.min()) <= int(y.max()) < text_weights.shape[1]:
-            raise ValueError(f"y must hold {len(clip)} classes 0 to {text_weights.shape[1] - 1}")
-        y = y.long()
+        one_hot(y, len(clip), text_weights.shape[1])  # looks at every label
+        y = torch.as_tensor(y).long()
     return clip, aux, y
+
+
+def accuracy(predicted: np.ndarray, y: Tensor | np.ndarray) -> float:
+    """Share of classes [B] that are the labels' [B], in percent; ValueError for another shape, e.g. a column."""
+    y = np.asarray(torch.as_tensor(y).cpu())
+    if y.shape != predicted.shape:
+        raise ValueError(f"y must be labels {list(predicted.shape)}, one for each row of features, got {list(y.shape)}")
+    return 100.0 * float((predicted == y).mean())
