@@ -12,11 +12,11 @@ import kdzoo
 from kdzoo.config import Config
 from kdzoo.engine import folder
 from kdzoo.engine.evaluate import Scores, predict, score
-from kdzoo.engine.experiment import read_experiment
+from kdzoo.engine.experiment import Network, read_experiment
 from kdzoo.engine.testing import load_tested
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
-from kdzoo.models import load_weights, save_weights
+from kdzoo.models import Classifier, create_model, load_weights, save_weights
 from kdzoo.zoo.cache import sha256_of
 from kdzoo.zoo.index import Entry, Metric, parse_index, write_index
 
@@ -57,8 +57,8 @@ def publish(
         replace: an entry of that name.
 
     Raises:
-        UserError: no finished run, a name that is taken, a config of another network, a folder that
-            can't be written.
+        UserError: no finished run, a name that is taken, a config of another network, a head that the
+            zoo does not build, a folder that can't be written.
 
     Example:
         >>> publish("work_dirs/quickstart/teacher/seed0", "digits/resnet20", "configs/digits/resnet20.py")
@@ -78,7 +78,7 @@ def publish(
     config = config or _as_shipped(metrics["config"])
     temporary = root / "zoo_files" / f".{name.replace('/', '-')}.safetensors"
     try:
-        full, stored, precision, model, images = _store(trained, run / folder.LAST, temporary)
+        full, stored, precision, model, images = _store(trained, student, run / folder.LAST, temporary)
         _check_config(config, student, model)
         size = temporary.stat().st_size
         place = root / "kdzoo" / "zoo" / "weights" if size < SHIPPED else root / "zoo_files"
@@ -109,9 +109,10 @@ def _entries(index: Path) -> dict[str, Entry]:
     return parse_index(json.loads(index.read_text(encoding="utf-8")), index) if index.is_file() else {}
 
 
-def _store(trained: Config, last: Path, path: Path) -> tuple[Scores, Scores, str, Any, int]:
+def _store(trained: Config, student: Network, last: Path, path: Path) -> tuple[Scores, Scores, str, Any, int]:
     """Write float16 if that changes no top-1 accuracy, else float32; scores of both, from the file."""
     model, data = load_tested(trained, str(last), "cpu")
+    _check_head(student, model, data.shape, last)
     full = score(*predict(model, data.test.epoch(0)))
     state = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
     for precision in (torch.float16, torch.float32):
@@ -128,7 +129,23 @@ def _store(trained: Config, last: Path, path: Path) -> tuple[Scores, Scores, str
     raise UserError(f"{last} gives {full.top1:.2f} % and after saving {stored.top1:.2f} %; its weights are not finite")
 
 
-def _check_config(config: str, student: Any, model: Any) -> None:
+@torch.no_grad()
+def _check_head(student: Network, model: Classifier, shape: tuple[int, int, int], last: Path) -> None:
+    """UserError where the zoo, which builds the plain network, would not load the weights or not answer as the run."""
+    if model.head is None:
+        return
+    plain = create_model(student.name, model.num_classes, in_chans=model.in_chans, **student.options).eval()
+    told = f"the zoo builds {student.name} with its own linear classifier, the run's has {type(model.head).__name__}"
+    try:
+        load_weights(plain, last)
+    except UserError as error:
+        raise UserError(f"{told}, whose weights do not fit it; share the run's folder instead") from error
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    if not torch.allclose(plain(images), model(images), rtol=1e-4, atol=1e-5):
+        raise UserError(f"{told}, which answers differently; share the run's folder instead")
+
+
+def _check_config(config: str, student: Network, model: Any) -> None:
     # Imported here: the tools' folder of configs is found by the package that holds it.
     import kdzoo.configs
 

@@ -14,6 +14,7 @@ from kdzoo.engine.testing import test_checkpoint as run_test  # under this name 
 from kdzoo.errors import UserError
 from kdzoo.files import write_text
 from kdzoo.models import create_model, save_weights
+from kdzoo.registry import HEADS
 from kdzoo.tools import publish as tool
 from kdzoo.zoo.cache import sha256_of
 
@@ -53,6 +54,29 @@ def test_the_entry_its_file_and_its_card(run):
     assert entry["sha256"] in card and f"| top1 | {entry['metrics'][0]['value']:.4f} |" in card
     tested = run_test(Config.from_file(run / "config.py"), str(made.weights), "cpu").scores
     assert tested.top1 == pytest.approx(entry["metrics"][0]["value"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (dict(type="ArcFaceHead", scale=16.0), "ArcFaceHead, whose weights do not fit it"),
+        (dict(type="SVMHead", decision="sign"), "SVMHead, which answers differently"),
+        (dict(type="SVMHead"), None),
+    ],
+)
+def test_a_head_the_zoo_does_not_build_is_refused(run, tiny, head, told):
+    tiny["head"] = head
+    for file in (Path("configs/tiny.py"), run / "config.py"):
+        write_text(file, Config(tiny).dump())
+    model = create_model("resnet8", 10, in_chans=1, mean=[0.3], std=[0.4], **tiny["student"]["options"])
+    model.set_head(lambda width: HEADS.build(head, "head", in_features=width, num_classes=10))
+    save_weights(model, "run/last.safetensors")
+    if told is None:
+        assert publish(run, "digits/head", root=Path(".")).weights.is_file()
+        return
+    with pytest.raises(UserError, match=told):
+        publish(run, "digits/head", root=Path("."))
+    assert not Path("kdzoo/zoo/weights").exists() and not list(Path("zoo_files").glob("*"))
 
 
 def test_float16_only_where_no_answer_is_lost(run):
