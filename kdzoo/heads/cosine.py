@@ -37,6 +37,10 @@ class CosineHead(nn.Module):
     def num_classes(self) -> int:
         return self.weight.shape[0]
 
+    def settings(self) -> dict[str, float]:
+        """What the logits depend on beside the weights: files of weights keep it."""
+        return dict(centre=self.centre)
+
     def embed(self, features: Tensor) -> Tensor:
         """Features [B, D] to unit embeddings [B, D], what this head compares."""
         features = check_features(features, self.in_features)
@@ -129,6 +133,9 @@ class MarginHead(CosineHead):
         if not 0 < scale < float("inf"):
             raise ValueError(f"scale must be above 0 and finite, got {scale}")
         self.scale = scale
+
+    def settings(self) -> dict[str, float]:
+        return super().settings() | dict(scale=float(self.scale))
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] to s * cosine [B, K], without the margin."""

@@ -38,6 +38,10 @@ class SparseMoEHead(nn.Module):
         self.gate = nn.Linear(in_features, experts)
         self.experts = nn.Linear(in_features, experts * num_classes)
 
+    def settings(self) -> dict[str, float]:
+        """What the logits depend on beside the weights: files of weights keep it."""
+        return dict(top_k=self.top_k)
+
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] to [B, K]."""
         check_features(features, self.gate.in_features)

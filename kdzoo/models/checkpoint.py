@@ -20,7 +20,7 @@ from kdzoo.models.settings import module_settings
 from kdzoo.registry import CHECKPOINTS
 
 # Written by save_weights beside the caller's own entries, each as JSON.
-OWN_KEYS = ("name", "num_classes", "in_chans", "mean", "std")
+OWN_KEYS = ("name", "num_classes", "in_chans", "mean", "std", "head")
 # Wrappers that put their name before the network's: DataParallel and DDP, torch.compile.
 PREFIXES = ("module.", "_orig_mod.")
 # RepDistiller keeps its options (a bag of attributes) and its best accuracy (a NumPy number, under the name
@@ -57,6 +57,7 @@ def load_weights(model: Classifier, path: str | Path) -> None:
     state = read_state(path)
     metadata = read_metadata(path)
     check_fit(model, state, path)
+    check_head(model, metadata, path)
     if "mean" in metadata and "std" in metadata:
         try:
             model.set_normalisation(json.loads(metadata["mean"]), json.loads(metadata["std"]))
@@ -86,7 +87,7 @@ def save_weights(model: Classifier, path: str | Path, metadata: Mapping[str, str
 
     Args:
         model: its network's tensors are written under their plain names; its name, class count,
-            channels, mean and std go into the file's metadata.
+            channels, mean and std go into the file's metadata, and what its head computes with beside weights.
         path: the file; replaced if it is there.
         metadata: more entries, text to text.
 
@@ -102,6 +103,8 @@ def save_weights(model: Classifier, path: str | Path, metadata: Mapping[str, str
         name=model.name, num_classes=model.num_classes, in_chans=model.in_chans,
         mean=model.mean.tolist(), std=model.std.tolist(),
     )
+    if (settings := head_settings(model)) is not None:
+        own["head"] = settings
     metadata |= {key: json.dumps(value) for key, value in own.items()} | {"format": "pt"}
     # Cloned, because safetensors refuses tensors that share memory.
     tensors = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state_of(model)}
@@ -209,6 +212,28 @@ def check_fit(model: Classifier, state: Mapping[str, Tensor], path: Path) -> Non
             fault = module.unfit(own)
             if fault is not None:
                 raise UserError(f"{path} does not fit {model.name}: {fault}")
+
+
+def head_settings(model: Classifier) -> dict[str, float] | None:
+    """The numbers a head's function depends on beside its weights; ``None`` for one without."""
+    return model.head.settings() if hasattr(model.head, "settings") else None
+
+
+def check_head(model: Classifier, metadata: Mapping[str, str], path: Path) -> None:
+    """Raise a UserError where the file was written by a head of other settings; older files do not tell."""
+    own = head_settings(model)
+    if own is None or "head" not in metadata:
+        return
+    try:
+        stored = dict(json.loads(metadata["head"]))
+    except (ValueError, TypeError) as error:
+        raise UserError(damaged(path, error)) from error
+    for name, value in own.items():
+        if stored.get(name, value) != value:
+            raise UserError(
+                f"{path} does not fit {model.name}: its head was trained with {name} {stored[name]}, "
+                f"the model's has {value}; set {name}={stored[name]}"
+            )
 
 
 def some_of(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from kdzoo.errors import UserError
 from kdzoo.models import create_model, load_weights, read_metadata, save_weights, weights_hash
+from kdzoo.registry import HEADS
 
 
 @pytest.fixture
@@ -232,3 +233,37 @@ def test_tied_weights_are_written(tmp_path):
     model.network.layer1[1].conv1.weight = model.network.layer1[0].conv1.weight
     save_weights(model, tmp_path / "tied.safetensors")
     assert len(load_file(tmp_path / "tied.safetensors")) == len(model.network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("head", "other", "told"),
+    [
+        (dict(type="ArcFaceHead", scale=16), dict(type="ArcFaceHead"), r"trained with scale 16\.0, the model's has 64"),
+        (dict(type="CosFaceHead"), dict(type="CosFaceHead", centre=True), "trained with centre False"),
+        (dict(type="SparseMoEHead", top_k=1), dict(type="SparseMoEHead", top_k=3), "set top_k=1"),
+    ],
+)
+def test_weights_of_a_head_of_other_settings_are_refused(tmp_path, head, other, told):
+    def headed(options):
+        model = create_model("resnet8", 10)
+        model.set_head(lambda width: HEADS.build(options, "head", in_features=width, num_classes=10))
+        return model.eval()
+
+    model, path, images = headed(head), tmp_path / "net.safetensors", torch.rand(2, 3, 32, 32)
+    save_weights(model, path)
+    same_head = headed(head)
+    load_weights(same_head, path)
+    assert torch.equal(same_head(images), model(images))
+    with pytest.raises(UserError, match=told):
+        load_weights(headed(other), path)
+    save_file(load_file(path), path)  # as files were written before: they do not tell, and load
+    load_weights(headed(other), path)
+
+
+def test_settings_that_cannot_be_read_are_a_damaged_file(tmp_path):
+    model, path = create_model("resnet8", 10), tmp_path / "net.safetensors"
+    model.set_head(lambda width: HEADS.build(dict(type="CosFaceHead"), "head", in_features=width, num_classes=10))
+    save_weights(model, path)
+    save_file(load_file(path), path, {"head": "[1]"})
+    with pytest.raises(UserError, match="is damaged"):
+        load_weights(model, path)
