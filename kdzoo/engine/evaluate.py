@@ -48,15 +48,25 @@ def score(logits: Tensor, target: Tensor) -> Scores:
     logits, classes = logits.float(), logits.shape[1]
     # torchmetrics gives a confidence of exactly 1 a 16th bin of its own; the last of the 15 holds it as well.
     confidence = logits.softmax(dim=1).clamp_max(1 - 2**-24)
-    common = dict(num_classes=classes, average="micro")
     values = [
-        multiclass_accuracy(logits, target, **common),
-        multiclass_accuracy(logits, target, top_k=5, **common) if classes > 5 else logits.new_zeros(()),
+        multiclass_accuracy(logits, target, num_classes=classes, average="micro"),
+        among_top(logits, target, 5).float().mean(),
         F.cross_entropy(logits, target),
         multiclass_calibration_error(confidence, target, classes, n_bins=15),
     ]
     top1, top5, nll, ece = torch.stack([v.float() for v in values]).tolist()
     return Scores(100 * top1, 100 * top5 if classes > 5 else None, nll, 100 * ece)
+
+
+def among_top(logits: Tensor, target: Tensor, k: int) -> Tensor:
+    """[N] whether the target is among the k largest of its row; of equal logits the first counts as the larger.
+
+    That is argmax's rule, so that top-1 is never above top-5; topk takes any of those that tie.
+    """
+    logits, target = logits.nan_to_num(nan=float("inf"), posinf=float("inf"), neginf=-float("inf")), target[:, None]
+    own = logits.gather(1, target)
+    place = torch.arange(logits.shape[1], device=logits.device)
+    return ((logits > own) | ((logits == own) & (place < target))).sum(dim=1) < k
 
 
 @torch.no_grad()

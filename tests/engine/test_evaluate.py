@@ -45,6 +45,15 @@ def test_top5_of_few_classes_is_not_told():
     assert score(torch.eye(3) * 9, torch.arange(3)).top1 == 100
 
 
+def test_top5_counts_what_top1_does_where_logits_tie():
+    flat = score(torch.zeros(100, 10), torch.arange(100) % 10)  # a network that died
+    assert (flat.top1, flat.top5) == pytest.approx((10, 50))
+    tied = torch.arange(3.0).repeat(4)[None].expand(12, 12)  # four classes to each of three logits
+    assert score(tied, torch.arange(12)).top5 == pytest.approx(100 * 5 / 12)
+    nan = score(torch.full((20, 10), float("nan")), torch.arange(20) % 10)
+    assert nan.top1 <= nan.top5 <= 50
+
+
 @pytest.fixture
 def digits():
     return build_data(
