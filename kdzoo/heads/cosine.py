@@ -110,6 +110,8 @@ class CosineHead(nn.Module):
         if not len(embeddings):
             raise ValueError("embeddings has no row; pass at least one example of the new class")
         mean = self.embed(embeddings).mean(dim=0)
+        if mean.isnan().any():  # features on a GPU are not looked at, and a class is added once
+            raise ValueError("embeddings must be numbers, got NaN")
         if mean.norm() < NORM_FLOOR:
             raise ValueError("embeddings point nowhere on average (zeros, or opposites); pass others")
         return mean

@@ -113,6 +113,14 @@ def test_add_class_needs_no_training():
         head.add_class(torch.tensor([[1.0, 0, 0, 0, 0], [-1.0, 0, 0, 0, 0]]))
 
 
+def test_add_class_refuses_nan_where_features_are_not_looked_at(monkeypatch):
+    monkeypatch.setattr("kdzoo.heads.checks.visible", lambda x: False)  # as on a GPU
+    head = CosFaceHead(3, 2)
+    with pytest.raises(ValueError, match="got NaN"):
+        head.add_class(torch.tensor([[1.0, 2.0, 3.0], [float("nan"), 0.0, 1.0]]))
+    assert head.num_classes == 2
+
+
 def test_imprinting_lets_old_and_new_classes_compete_as_means():
     """Embeddings that share a direction, as a weak network's do, and trained weights that lie across it."""
     torch.manual_seed(0)
