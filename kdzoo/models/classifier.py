@@ -41,7 +41,8 @@ class Classifier(nn.Module):
         mean: Sequence[float], std: Sequence[float],
     ):
         super().__init__()
-        self.network, self.name, self.num_classes, self.in_chans = network, name, num_classes, in_chans
+        self.network, self.name, self.in_chans = network, name, in_chans
+        self._num_classes = num_classes
         # Buffers of the wrapper's state: who copies the state copies the function.
         self.register_buffer("mean", torch.zeros(in_chans))
         self.register_buffer("std", torch.ones(in_chans))
@@ -58,6 +59,11 @@ class Classifier(nn.Module):
             raise ValueError(f"std is expected to be positive but got {list(std)}")
         self.mean.copy_(torch.as_tensor(mean))
         self.std.copy_(torch.as_tensor(std))
+
+    @property
+    def num_classes(self) -> int:
+        """Columns of the logits; a head may have grown by a class since it was put on."""
+        return getattr(self.head, "num_classes", self._num_classes)
 
     @property
     def head(self) -> nn.Module | None:

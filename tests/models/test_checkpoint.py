@@ -267,3 +267,11 @@ def test_settings_that_cannot_be_read_are_a_damaged_file(tmp_path):
     save_file(load_file(path), path, {"head": "[1]"})
     with pytest.raises(UserError, match="is damaged"):
         load_weights(model, path)
+
+
+def test_a_head_that_grew_is_saved_with_its_classes(tmp_path):
+    model, path = create_model("resnet8", 4), tmp_path / "net.safetensors"
+    model.set_head(lambda width: HEADS.build(dict(type="CosFaceHead"), "head", in_features=width, num_classes=4))
+    model.head.add_class(torch.rand(3, model.head.in_features))
+    save_weights(model, path)
+    assert model.num_classes == 5 and read_metadata(path)["num_classes"] == "5"
