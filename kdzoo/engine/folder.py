@@ -91,7 +91,7 @@ def _same(before: Any, now: Any, study: Path) -> bool:
         return before.keys() == now.keys() and all(_same(before[key], now[key], study) for key in now)
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(_same(a, b, study) for a, b in zip(before, now, strict=True))
-    if isinstance(before, str) and isinstance(now, str) and now.endswith(LAST):
+    if before != now and isinstance(before, str) and isinstance(now, str) and now.endswith(LAST):
         weights = Path(now).resolve()
         if weights.is_relative_to(study):
             own = weights.relative_to(study).parts  # NAME, seedK, last.safetensors

@@ -84,6 +84,16 @@ def test_a_finished_run_is_not_run_again(tiny):
     assert json.loads(json.dumps(metrics)) == run(tiny, resume=True)
 
 
+def test_a_run_beside_its_teacher_goes_on(tiny, monkeypatch):
+    run(tiny | dict(epochs=1), "teacher")
+    taught = tiny | dict(teacher=tiny["student"] | dict(checkpoint="teacher/last.safetensors"))
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4)
+        with pytest.raises(Interrupted):
+            run(taught, "student")
+    assert run(taught, "student", resume=True)["last"]["epoch"] == 3
+
+
 def test_resuming_under_another_config_is_refused(tiny):
     run(tiny)
     with pytest.raises(UserError, match=r"holds a run with batch_size = 32, now it is 16"):
