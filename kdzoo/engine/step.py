@@ -17,7 +17,9 @@ def train_step(training: Training, batch: Batch, meters: Meters, number: int) ->
     accelerator, experiment = training.accelerator, training.experiment
     inputs = _inputs(training, batch)
     aligned = AlignedGradients(training.distiller.parameters()) if experiment.align_gradients else None
-    spans = _spans(len(batch.images), training.settings.accumulate)
+    parts = training.settings.accumulate
+    usual = experiment.batch_size // accelerator.num_processes // parts  # images of a part of a full batch
+    spans = _spans(len(batch.images), parts, least=min(2, usual))
     for span in spans:
         images, *rest = (None if x is None else x[span] for x in inputs)
         share = batch.weight * len(images) / len(batch.images)
@@ -54,8 +56,12 @@ def _inputs(training: Training, batch: Batch) -> list[Tensor | None]:
     return [batch.images, batch.target, training.teacher_logits(batch), index, second]
 
 
-def _spans(size: int, parts: int) -> list[slice]:
-    """The rows of each part of a batch; parts that would be empty are left out."""
+def _spans(size: int, parts: int, least: int = 1) -> list[slice]:
+    """The rows of each part of a batch; fewer parts where they would hold under ``least`` images or none.
+
+    Batch norm needs two, which full batches give it where the last, smaller one would not.
+    """
+    parts = max(1, min(parts, size // max(1, least)))
     ends = [size * (part + 1) // parts for part in range(parts)]
     return [slice(first, end) for first, end in zip([0, *ends], ends, strict=False) if end > first]
 

@@ -148,3 +148,9 @@ def test_an_image_folder_with_a_corrupt_file_trains_and_counts_it(tiny, tmp_path
     metrics = run(cfg)
     assert metrics["unreadable_images"] == 1 and metrics["last"]["epoch"] == 3
     assert "3.png" in caplog.text
+
+
+def test_the_last_batch_is_split_into_parts_that_batch_norm_can_take(tiny):
+    tiny |= dict(student="resnet18", epochs=1, data=dict(type="Digits", train_limit=22, test_limit=10), batch_size=16)
+    tiny["runtime"] |= dict(accumulate=4)  # a last batch of 6, whose maps end at 1 x 1
+    assert run(tiny)["last"]["epoch"] == 1
