@@ -58,16 +58,21 @@ def _keep_unscheduled(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 
 def _optimizer_class(kind: str) -> type[torch.optim.Optimizer]:
-    # LBFGS evaluates the loss again and again in a step, SparseAdam takes sparse gradients: neither fits the loop.
-    unfit = ("Optimizer", "LBFGS", "SparseAdam")
+    # LBFGS evaluates the loss again and again in a step, SparseAdam takes sparse gradients, Adahessian second
+    # derivatives: none fits the loop.
+    unfit = ("Optimizer", "LBFGS", "SparseAdam", "adahessian")
     ours = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and n not in unfit}
     if kind in ours:
         return ours[kind]
     from timm.optim import get_optimizer_class, list_optimizers
 
-    if kind in list_optimizers():
-        return get_optimizer_class(kind, bind_defaults=False)
-    near = did_you_mean(kind, [*ours, *list_optimizers()])
+    theirs = [name for name in list_optimizers() if name not in unfit]
+    if kind in theirs:
+        try:
+            return get_optimizer_class(kind, bind_defaults=False)
+        except (AssertionError, ImportError) as error:  # bitsandbytes and Apex need a GPU and their packages
+            raise ConfigError(f"{kind} can't be used here ({error}); choose another optimizer", "optimizer") from error
+    near = did_you_mean(kind, [*ours, *theirs])
     raise ConfigError(f"unknown optimizer {kind!r}{near}", "optimizer")
 
 

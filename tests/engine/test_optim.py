@@ -73,6 +73,14 @@ def test_optimizers_of_torch_and_timm():
     assert type(build_optimizer(dict(type="lamb", lr=0.1), model)).__name__ == "Lamb"
 
 
+def test_optimizers_that_the_loop_or_the_machine_does_not_suit_are_told(monkeypatch):
+    with pytest.raises(ConfigError, match="unknown optimizer 'adahessian'"):  # needs create_graph
+        build_optimizer(dict(type="adahessian", lr=0.1), nn.Linear(2, 2))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="fusedadam can't be used here .*; choose another optimizer"):
+        build_optimizer(dict(type="fusedadam", lr=0.1), nn.Linear(2, 2))
+
+
 def test_decay_all_spares_nothing_and_its_opposite_biases_and_norms():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     (group,) = build_optimizer(dict(type="SGD", lr=0.1, weight_decay=0.5), model).param_groups
